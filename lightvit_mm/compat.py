@@ -1,0 +1,97 @@
+"""Makes OpenMMLab 2.x run on current PyTorch, NumPy and setuptools.
+
+:func:`install` fills three gaps, each only where it is found:
+
+- mmcv without its compiled operators: :mod:`lightvit_mm.mmcv_ext` supplies
+  ``mmcv._ext`` from torchvision's.
+- ``torch.load`` of PyTorch 2.6 and later, which refuses mmengine's own
+  checkpoints: the classes that mmengine writes are allowed, nothing else.
+- setuptools without ``pkg_resources``: :mod:`lightvit_mm.pkg_resources_shim`
+  supplies what mmengine uses of it.
+"""
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Callable, Optional
+
+import numpy as np
+import torch
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import checkpoint
+
+
+class _SubstituteFinder(MetaPathFinder):
+    """Finds this package's substitutes for modules that are not installed."""
+
+    files = {
+        'mmcv._ext': 'mmcv_ext.py',
+        'pkg_resources': 'pkg_resources_shim.py'
+    }
+
+    def find_spec(self, name: str, path=None, target=None) \
+            -> Optional[ModuleSpec]:
+        if name not in self.files:
+            return None
+        return spec_from_file_location(
+            name,
+            Path(__file__).with_name(self.files[name]))
+
+
+_finder = _SubstituteFinder()
+
+# The only functions in mmengine's checkpoints: the statistics of a
+# HistoryBuffer and the annealing of OneCycleLR.
+_PICKLED_METHODS = {
+    HistoryBuffer: ('min', 'max', 'current', 'mean'),
+    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+}
+
+
+def _restricted_getattr(owner: type, name: str) -> Callable:
+    """Stands for ``getattr`` in checkpoints, where it names a method.
+
+    ``getattr`` itself would hand a checkpoint any object there is.
+    """
+    if name not in _PICKLED_METHODS.get(owner, ()):
+        raise UnpicklingError(
+            f'getattr({owner!r}, {name!r}) is not something that mmengine '
+            'writes: the checkpoint may carry code')
+    return getattr(owner, name)
+
+
+def _allow_mmengine_checkpoints() -> None:
+    numbers = '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']
+    torch.serialization.add_safe_globals([
+        ConfigDict,  # a dataset's metainfo, where it comes from a config
+        HistoryBuffer,
+        OneCycleParamScheduler,
+        (_restricted_getattr, 'builtins.getattr'),
+        np.dtype,
+        np.ndarray,
+        *{type(np.dtype(code))
+          for code in numbers},
+    ])
+    # NumPy 2 renamed the module; a checkpoint has the name of its writer's.
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        torch.serialization.add_safe_globals([
+            (np.empty(0).__reduce__()[0], f'{module}._reconstruct'),
+            (np.float64().__reduce__()[0], f'{module}.scalar'),
+        ])
+    # This loader of newer mmengine falls back on the unsafe one.
+    if hasattr(checkpoint, '_safe_torch_load'):
+        checkpoint._safe_torch_load = torch.load
+
+
+def install() -> None:
+    """Fills the gaps; a second call changes nothing."""
+    # Last in line, so that whatever is installed is found first.
+    if _finder not in sys.meta_path:
+        sys.meta_path.append(_finder)
+    # Before 2.6, torch.load is not restricted unless asked.
+    if torch.__version__ >= '2.6':
+        _allow_mmengine_checkpoints()
