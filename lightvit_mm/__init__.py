@@ -1,0 +1,9 @@
+"""LightViT as a backbone for OpenMMLab 2.x."""
+from . import compat
+
+compat.install()
+
+from .models import LightViT, LightViTFPN, LightViTTokenNeck  # noqa: E402
+from .version import __version__  # noqa: E402
+
+__all__ = ['LightViT', 'LightViTFPN', 'LightViTTokenNeck', '__version__']

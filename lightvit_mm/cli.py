@@ -1,0 +1,94 @@
+"""What the command-line tools share: arguments and how they enter a config."""
+import argparse
+import os
+from pathlib import Path
+from typing import Optional
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.hub import get_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every OpenMMLab tool has."""
+    parser.add_argument(
+        'config', help='config file, or one of an installed package as in '
+        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs and checkpoints; by default that of the config, '
+        'else work_dirs/CONFIG_NAME')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value, nested keys with '
+        'dots, lists as key="[a,b]"')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who starts the processes; dist_train.sh and slurm_train.sh set '
+        'it')
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config of ``args.config`` with the common options merged in.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+    """
+    if '::' not in args.config and not Path(args.config).is_file():
+        raise FileNotFoundError(
+            f'There is no config {args.config}. Name a file, such as those in '
+            'configs/, or PACKAGE::CONFIG for one of an installed package.')
+    load = get_config if '::' in args.config else Config.fromfile
+    cfg = load(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    if args.launcher != 'none' and not torch.cuda.is_available():
+        _distribute_on_cpu(cfg)
+    return cfg
+
+
+def draw_predictions(cfg: Config, show: bool, show_dir: Optional[str],
+                     wait_time: float) -> None:
+    """Switch on the visualization hook of the config's library.
+
+    Args:
+        cfg: Config of any of the three libraries.
+        show: Show each picture in a window.
+        show_dir: Save the pictures in this folder.
+        wait_time: Seconds for which a window stays.
+
+    Raises:
+        ValueError: If the config has no visualization hook.
+    """
+    hook = cfg.default_hooks.get('visualization', {})
+    options = {
+        'DetVisualizationHook':
+        dict(draw=True, show=show, wait_time=wait_time, test_out_dir=show_dir),
+        'VisualizationHook':
+        dict(enable=True, show=show, wait_time=wait_time, out_dir=show_dir),
+        'SegVisualizationHook':
+        dict(draw=True, show=show, wait_time=wait_time),
+    }
+    if hook.get('type') not in options:
+        raise ValueError(
+            'Pictures are drawn by default_hooks.visualization of type '
+            f'{", ".join(options)}; the config has {hook or None}')
+    hook.update(options[hook.type], interval=1)
+    if show_dir is not None:
+        cfg.visualizer.save_dir = show_dir
+
+
+def _distribute_on_cpu(cfg: Config) -> None:
+    """mmengine takes it that each process has a GPU; on CPU it is gloo."""
+    torch.distributed.init_process_group('gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel', device_ids=None)

@@ -1,0 +1,643 @@
+"""LightViT: towards light-weight convolution-free vision transformers.
+
+The network of https://arxiv.org/abs/2207.05557, read from top to bottom: the
+stem, the attention, the FFN, the patch merging, the block and the backbone.
+Where the paper leaves a detail open, the authors' released code decides, so
+that their published weights give their published results.
+
+Shapes in the comments: B images, T global tokens, N = H * W image tokens,
+C channels. Tokens travel as one tensor (B, T + N, C), global tokens first.
+"""
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
+from mmengine.model import BaseModule
+from mmengine.model.weight_init import update_init_info
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from ..registry import MODELS
+from .utils import load_pretrained, reject_unknown
+
+HW = Tuple[int, int]
+
+
+def window_partition(x: Tensor, window_size: int) -> Tensor:
+    """Cut a map into windows.
+
+    Args:
+        x: Map of shape (B, H, W, C); H and W divide by ``window_size``.
+        window_size: Side of a window in tokens.
+
+    Returns:
+        Windows of shape (B * num_windows, window_size ** 2, C).
+    """
+    B, H, W, C = x.shape
+    s = window_size
+    x = x.view(B, H // s, s, W // s, s, C)
+    return x.transpose(2, 3).reshape(-1, s * s, C)
+
+
+def window_reverse(windows: Tensor, window_size: int, hw: HW) -> Tensor:
+    """Put windows back into a map; the inverse of :func:`window_partition`.
+
+    Args:
+        windows: Shape (B * num_windows, window_size ** 2, C).
+        window_size: Side of a window in tokens.
+        hw: Height and width of the map.
+
+    Returns:
+        Map of shape (B, H, W, C).
+    """
+    H, W = hw
+    s = window_size
+    x = windows.view(-1, H // s, W // s, s, s, windows.shape[-1])
+    return x.transpose(2, 3).reshape(-1, H, W, windows.shape[-1])
+
+
+def split_heads(x: Tensor, num_heads: int, num_parts: int) -> Sequence[Tensor]:
+    """(B, L, num_parts * C) -> num_parts times (B, heads, L, C / heads)."""
+    B, L, _ = x.shape
+    x = x.view(B, L, num_parts, num_heads, -1)
+    return x.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, heads, L, C / heads) -> (B, L, C)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def attention(q: Tensor,
+              k: Tensor,
+              v: Tensor,
+              bias: Optional[Tensor] = None) -> Tensor:
+    """Scaled dot-product attention; every shape is (B, heads, L, d)."""
+    scores = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)
+    if bias is not None:
+        scores = scores + bias
+    return scores.softmax(dim=-1) @ v
+
+
+class PatchEmbed(nn.Module):
+    """Overlapping patch embedding with stride 8 (paper, Section 4.1).
+
+    Args:
+        in_channels: Channels of the image.
+        embed_dims: Channels of a token.
+    """
+
+    def __init__(self, in_channels: int, embed_dims: int) -> None:
+        super().__init__()
+        mid = embed_dims // 2
+        layers: List[nn.Module] = []
+        for channels, groups, stride in ((in_channels, 1, 2), (mid, mid, 1),
+                                         (mid, mid, 1), (mid, mid, 2)):
+            layers += [
+                nn.Conv2d(
+                    channels, mid, 3, stride, 1, groups=groups, bias=False),
+                nn.BatchNorm2d(mid),
+                nn.GELU(),
+            ]
+        self.stem = nn.Sequential(*layers)
+        self.proj = nn.Conv2d(mid, embed_dims, 3, 2, 1)
+        self.norm = nn.LayerNorm(embed_dims)
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, HW]:
+        """(B, in_channels, h, w) -> tokens (B, N, C) and their (H, W)."""
+        x = self.proj(self.stem(x))
+        hw = (x.shape[2], x.shape[3])
+        return self.norm(x.flatten(2).transpose(1, 2)), hw
+
+
+class LocalGlobalAttention(nn.Module):
+    """Local window attention with local-global broadcast.
+
+    Paper, Section 3.1 and Figure 6: image tokens attend within their window
+    (Eq. 1), the global tokens gather the whole image (Eq. 2), and every image
+    token reads from the gathered tokens (Eq. 3); the two are added (Eq. 4).
+
+    Args:
+        embed_dims: Channels of a token.
+        num_heads: Attention heads.
+        num_tokens: Number of global tokens T.
+        window_size: Side of a window in tokens.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, num_tokens: int,
+                 window_size: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.num_tokens = num_tokens
+        self.window_size = window_size
+        self.qkv = nn.Linear(embed_dims, embed_dims * 3)
+        self.kv_global = nn.Linear(embed_dims, embed_dims * 2)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+
+        offsets = 2 * window_size - 1
+        self.relative_position_bias_table = nn.Parameter(
+            torch.empty(offsets**2, num_heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        ys, xs = torch.meshgrid(
+            torch.arange(window_size),
+            torch.arange(window_size),
+            indexing='ij')
+        dy = ys.flatten()[:, None] - ys.flatten() + window_size - 1
+        dx = xs.flatten()[:, None] - xs.flatten() + window_size - 1
+        self.register_buffer('relative_position_index',
+                             (dy * offsets + dx).flatten())
+
+    def forward(self, x: Tensor, hw: HW) -> Tensor:
+        """(B, T + N, C) -> (B, T + N, C)."""
+        T = self.num_tokens
+        qkv = self.qkv(x)
+        q, k, v = split_heads(qkv, self.num_heads, 3)
+
+        gathered = attention(q[:, :, :T], k[:, :, T:], v[:, :, T:])
+        tokens = merge_heads(gathered)
+        k_global, v_global = split_heads(
+            self.kv_global(tokens), self.num_heads, 2)
+
+        image = self.local_attention(qkv[:, T:], hw) + merge_heads(
+            attention(q[:, :, T:], k_global, v_global))
+        return self.proj(torch.cat([tokens, image], dim=1))
+
+    def local_attention(self, qkv: Tensor, hw: HW) -> Tensor:
+        """Attention within windows, (B, N, 3C) -> (B, N, C)."""
+        H, W = hw
+        s = self.window_size
+        qkv = self._pad(qkv.unflatten(1, hw), -H % s, -W % s)
+        padded_hw = (qkv.shape[1], qkv.shape[2])
+
+        q, k, v = split_heads(window_partition(qkv, s), self.num_heads, 3)
+        windows = merge_heads(attention(q, k, v, self._position_bias()))
+        x = window_reverse(windows, s, padded_hw)
+        return x[:, :H, :W].flatten(1, 2)
+
+    def _pad(self, qkv: Tensor, pad_h: int, pad_w: int) -> Tensor:
+        """Pad a map (B, H, W, 3C) at the bottom and at the right.
+
+        A padded token is zero before the projection, so its q, k and v are
+        the projection's bias. It takes part in the softmax of its window.
+        """
+        bias = self.qkv.bias.to(qkv.dtype)
+        if pad_w:
+            B, H, _, _ = qkv.shape
+            qkv = torch.cat([qkv, bias.expand(B, H, pad_w, -1)], dim=2)
+        if pad_h:
+            B, _, W, _ = qkv.shape
+            qkv = torch.cat([qkv, bias.expand(B, pad_h, W, -1)], dim=1)
+        return qkv
+
+    def _position_bias(self) -> Tensor:
+        """Bias of each pair of tokens in a window, (heads, S * S, S * S)."""
+        bias = self.relative_position_bias_table[self.relative_position_index]
+        area = self.window_size**2
+        return bias.view(area, area, -1).permute(2, 0, 1)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args,
+                              **kwargs) -> None:
+        """Resize the position biases if the window size has changed."""
+        name = prefix + 'relative_position_bias_table'
+        table = state_dict.get(name)
+        rows = len(self.relative_position_bias_table)
+        if table is not None and len(table) != rows:
+            old, new = int(len(table)**0.5), int(rows**0.5)
+            grid = table.t().reshape(1, -1, old, old)
+            grid = F.interpolate(grid, size=(new, new), mode='bicubic')
+            state_dict[name] = grid.flatten(2).squeeze(0).t()
+            index = prefix + 'relative_position_index'
+            state_dict[index] = self.relative_position_index
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class BiDimensionalAttention(nn.Module):
+    """Gates over channels and over tokens (paper, Section 3.2, Figure 7).
+
+    Args:
+        embed_dims: Channels of a token.
+        reduction: Ratio r of the reduction layers.
+    """
+
+    def __init__(self, embed_dims: int, reduction: int = 4) -> None:
+        super().__init__()
+        mid = embed_dims // reduction
+        self.norm = nn.LayerNorm(embed_dims)
+        self.global_reduce = nn.Linear(embed_dims, mid)
+        self.local_reduce = nn.Linear(embed_dims, mid)
+        self.channel_select = nn.Linear(mid, embed_dims)
+        self.spatial_select = nn.Linear(mid * 2, 1)
+        self.act = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, C) -> (B, L, C), for any number of tokens L."""
+        normed = self.norm(x)
+        mean = normed.mean(dim=1, keepdim=True)
+        mean = self.act(self.global_reduce(mean))
+        local = self.act(self.local_reduce(normed))
+
+        channel = self.channel_select(mean).sigmoid()
+        spatial = torch.cat([local, mean.expand_as(local)], dim=-1)
+        spatial = self.spatial_select(spatial).sigmoid()
+        return x * channel * spatial
+
+
+class FFN(nn.Module):
+    """Feed-forward network with the bi-dimensional attention at its end.
+
+    Args:
+        embed_dims: Channels of a token.
+        mlp_ratio: Hidden channels over ``embed_dims``.
+    """
+
+    def __init__(self, embed_dims: int, mlp_ratio: float) -> None:
+        super().__init__()
+        hidden = int(embed_dims * mlp_ratio)
+        self.fc1 = nn.Linear(embed_dims, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, embed_dims)
+        self.attn = BiDimensionalAttention(embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, C) -> (B, L, C)."""
+        return self.attn(self.fc2(self.act(self.fc1(x))))
+
+
+class ResidualPatchMerging(nn.Module):
+    """Halve the map and change the channels (paper, Figure 5c).
+
+    Args:
+        in_channels: Channels C of the incoming tokens.
+        out_channels: Channels of the outgoing tokens.
+        num_tokens: Number of global tokens T, which keep their number.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int,
+                 num_tokens: int) -> None:
+        super().__init__()
+        self.num_tokens = num_tokens
+        self.norm = nn.LayerNorm(in_channels * 4)
+        self.reduction = nn.Linear(in_channels * 4, out_channels, bias=False)
+        self.res_proj = nn.Linear(in_channels, out_channels, bias=False)
+        self.norm2 = nn.LayerNorm(in_channels)
+        self.proj = nn.Linear(in_channels, out_channels, bias=False)
+
+    def forward(self, x: Tensor, hw: HW) -> Tuple[Tensor, HW]:
+        """(B, T + N, C) -> (B, T + ceil(H / 2) * ceil(W / 2), out_channels).
+
+        An odd height or width is padded with zeros, which take part in the
+        maximum of the residual branch.
+        """
+        T = self.num_tokens
+        H, W = hw
+        tokens = self.proj(self.norm2(x[:, :T]))
+
+        image = x[:, T:].unflatten(1, hw)
+        if H % 2 or W % 2:
+            image = F.pad(image, (0, 0, 0, W % 2, 0, H % 2))
+        B, H, W, C = image.shape
+        hw = (H // 2, W // 2)
+        # The released weights expect the four neighbours column by column.
+        patches = image.view(B, H // 2, 2, W // 2, 2, C)
+        patches = patches.permute(0, 1, 3, 4, 2, 5).reshape(B, -1, 4, C)
+        image = self.reduction(self.norm(patches.flatten(2)))
+        image = image + self.res_proj(patches.amax(dim=2))
+        return torch.cat([tokens, image], dim=1), hw
+
+
+class LightViTBlock(nn.Module):
+    """Attention and FFN, each with a norm before and a residual around it.
+
+    Args:
+        embed_dims: Channels of a token.
+        num_heads: Attention heads.
+        num_tokens: Number of global tokens T.
+        window_size: Side of a window in tokens.
+        mlp_ratio: Hidden channels of the FFN over ``embed_dims``.
+        drop_path_rate: Probability to drop a residual branch of an image.
+        drop_tokens: Drop the global tokens between attention and FFN.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, num_tokens: int,
+                 window_size: int, mlp_ratio: float, drop_path_rate: float,
+                 drop_tokens: bool) -> None:
+        super().__init__()
+        self.num_dropped = num_tokens if drop_tokens else 0
+        self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.attn = LocalGlobalAttention(embed_dims, num_heads, num_tokens,
+                                         window_size)
+        self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.mlp = FFN(embed_dims, mlp_ratio)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor, hw: HW) -> Tensor:
+        """(B, T + N, C) -> (B, T + N, C), or (B, N, C) with drop_tokens."""
+        x = x + self.drop_path(self.attn(self.norm1(x), hw))
+        x = x[:, self.num_dropped:]
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+@MODELS.register_module()
+class LightViT(BaseModule):
+    """LightViT backbone (paper, Sections 3 and 4, Table 1).
+
+    Args:
+        arch: 'tiny', 'small' or 'base', or a dict with the keys of
+            :attr:`arch_zoo`: ``embed_dims``, ``depths``, ``num_heads`` and
+            ``mlp_ratios``, one entry per stage, and ``num_tokens``.
+        in_channels: Channels of the image.
+        num_tokens: Number of global tokens. Defaults to that of ``arch``.
+        window_size: Side of an attention window in tokens. On loading
+            weights of another window size the position biases are resized.
+        drop_path_rate: Stochastic depth rate of the last block; it grows
+            linearly from 0 over all blocks.
+        out_indices: Stages whose output is returned, in increasing order.
+            Stages behind the last one are not built.
+        out_type: 'featmap' returns maps (B, C, H, W) of the image tokens, as
+            the authors' detectors do; 'raw' returns all tokens
+            (B, T + N, C), global tokens first, as their classifier does.
+        frozen_stages: The last stage to freeze; -1 freezes nothing. Frozen
+            are the stem, the global tokens, the stages up to this one and
+            their output norms: no gradient, no drop path, and BatchNorm
+            keeps its statistics.
+        norm_eval: Whether BatchNorm keeps its statistics in training.
+            LightViT has BatchNorm in its stem alone.
+        stem_norm_eval: The same by the name of the authors' configs.
+        with_cp: Recompute each block in the backward pass, which trades time
+            for memory.
+        init_cfg: mmengine's initialisation config, such as
+            ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')``.
+            By default weights are initialised as the authors' are.
+
+    Raises:
+        ValueError: If an option is out of its range.
+        TypeError: If an argument is unknown.
+
+    Example:
+        >>> import torch
+        >>> from lightvit_mm import LightViT
+        >>> outs = LightViT(arch='tiny')(torch.rand(1, 3, 224, 224))
+        >>> [tuple(out.shape) for out in outs]
+        [(1, 64, 28, 28), (1, 128, 14, 14), (1, 256, 7, 7)]
+    """
+
+    arch_zoo: Dict[str, dict] = {
+        'tiny':
+        dict(
+            embed_dims=(64, 128, 256),
+            depths=(2, 6, 6),
+            num_heads=(2, 4, 8),
+            mlp_ratios=(8, 4, 4),
+            num_tokens=8),
+        'small':
+        dict(
+            embed_dims=(96, 192, 384),
+            depths=(2, 6, 6),
+            num_heads=(3, 6, 12),
+            mlp_ratios=(8, 4, 4),
+            num_tokens=16),
+        'base':
+        dict(
+            embed_dims=(128, 256, 512),
+            depths=(3, 8, 6),
+            num_heads=(4, 8, 16),
+            mlp_ratios=(8, 4, 4),
+            num_tokens=24),
+    }
+    out_types = ('featmap', 'raw')
+
+    def __init__(self,
+                 arch: Union[str, dict] = 'tiny',
+                 in_channels: int = 3,
+                 num_tokens: Optional[int] = None,
+                 window_size: int = 7,
+                 drop_path_rate: float = 0.1,
+                 out_indices: Sequence[int] = (0, 1, 2),
+                 out_type: str = 'featmap',
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 stem_norm_eval: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: Optional[Union[dict, List[dict]]] = None,
+                 **unknown) -> None:
+        reject_unknown(type(self), unknown)
+        super().__init__(init_cfg=init_cfg)
+        settings = self._check_arch(arch)
+        self.embed_dims = tuple(settings['embed_dims'])
+        self.depths = tuple(settings['depths'])
+        self.num_tokens = (
+            settings['num_tokens'] if num_tokens is None else num_tokens)
+        num_stages = len(self.depths)
+
+        self.out_indices = tuple(out_indices)
+        if (not self.out_indices
+                or list(self.out_indices) != sorted(set(self.out_indices))
+                or not set(self.out_indices) <= set(range(num_stages))):
+            raise ValueError(
+                f'out_indices={out_indices} should be increasing stage '
+                f'indices out of {tuple(range(num_stages))}')
+        last_stage = self.out_indices[-1]
+        if not -1 <= frozen_stages <= last_stage:
+            raise ValueError(
+                f'frozen_stages={frozen_stages} should be -1 (freeze nothing) '
+                f'to {last_stage}, the last stage of out_indices='
+                f'{self.out_indices}')
+        if out_type not in self.out_types:
+            raise ValueError(f'out_type={out_type!r} should be one of '
+                             f'{self.out_types}')
+        for name, value in (('num_tokens', self.num_tokens),
+                            ('window_size', window_size), ('in_channels',
+                                                           in_channels)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{name}={value!r} should be an integer >= 1')
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(
+                f'drop_path_rate={drop_path_rate} should be in [0, 1)')
+        self.in_channels = in_channels
+        self.num_extra_tokens = self.num_tokens if out_type == 'raw' else 0
+        self.out_type = out_type
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval or stem_norm_eval
+        self.with_cp = with_cp
+
+        self.patch_embed = PatchEmbed(in_channels, self.embed_dims[0])
+        self.global_token = nn.Parameter(
+            torch.empty(1, self.num_tokens, self.embed_dims[0]))
+        nn.init.trunc_normal_(self.global_token, std=0.02)
+
+        drop_path_rates = torch.linspace(0, drop_path_rate,
+                                         sum(self.depths)).tolist()
+        self.stages = nn.ModuleList()
+        for i in range(last_stage + 1):
+            stage = nn.ModuleList()
+            if i > 0:
+                stage.append(
+                    ResidualPatchMerging(self.embed_dims[i - 1],
+                                         self.embed_dims[i], self.num_tokens))
+            for j in range(self.depths[i]):
+                is_last = (i, j) == (num_stages - 1, self.depths[i] - 1)
+                stage.append(
+                    LightViTBlock(
+                        self.embed_dims[i],
+                        settings['num_heads'][i],
+                        self.num_tokens,
+                        window_size,
+                        settings['mlp_ratios'][i],
+                        drop_path_rates.pop(0),
+                        drop_tokens=is_last and out_type == 'featmap'))
+            self.stages.append(stage)
+        for i in self.out_indices:
+            self.add_module(f'norm{i}',
+                            nn.LayerNorm(self.embed_dims[i], eps=1e-6))
+
+        self.apply(self._init_linear)
+        self._freeze_stages()
+
+    @classmethod
+    def _check_arch(cls, arch: Union[str, dict]) -> dict:
+        if isinstance(arch, str):
+            if arch not in cls.arch_zoo:
+                raise ValueError(f'arch={arch!r} should be one of '
+                                 f'{tuple(cls.arch_zoo)} or a dict')
+            return cls.arch_zoo[arch]
+        keys = set(cls.arch_zoo['tiny'])
+        if not isinstance(arch, dict) or set(arch) != keys:
+            raise ValueError(f'arch={arch!r} should be one of '
+                             f'{tuple(cls.arch_zoo)} or a dict with the keys '
+                             f'{sorted(keys)}')
+        per_stage = {key: arch[key] for key in keys - {'num_tokens'}}
+        if len({len(value) for value in per_stage.values()}) != 1:
+            raise ValueError(f'arch={arch!r} should have as many entries in '
+                             f'each of {sorted(per_stage)}: one per stage')
+        for dims, heads in zip(arch['embed_dims'], arch['num_heads']):
+            if dims % heads or dims % 4:
+                raise ValueError(
+                    f'arch={arch!r}: embed_dims {dims} should divide by its '
+                    f'num_heads {heads} and by 4')
+        return arch
+
+    @staticmethod
+    def _init_linear(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def init_weights(self) -> None:
+        """Load pre-trained weights if ``init_cfg`` names a checkpoint.
+
+        Stages that are not built are left out of the checkpoint. Output norms
+        keep their initial weights where it has none, as an ImageNet
+        classifier has no norms for the earlier stages.
+
+        Raises:
+            RuntimeError: If other weights are missing, left over or of
+                another shape.
+        """
+        cfg = self.init_cfg
+        if not isinstance(cfg, dict) or cfg.get('type') != 'Pretrained':
+            super().init_weights()
+            return
+        stages = range(len(self.depths))
+        load_pretrained(
+            self,
+            cfg['checkpoint'],
+            cfg.get('prefix', ''),
+            may_miss=[f'norm{i}.' for i in stages],
+            may_exceed=[f'stages.{i}.' for i in stages[len(self.stages):]] +
+            [f'norm{i}.' for i in stages if i not in self.out_indices])
+        if hasattr(self, '_params_init_info'):
+            update_init_info(self, f'loaded from {cfg["checkpoint"]}')
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """Compute the outputs of the stages in ``out_indices``.
+
+        Args:
+            x: Images (B, in_channels, h, w); any h and w from 1 on.
+
+        Returns:
+            One tensor per stage, (B, C, H, W) or (B, T + N, C) as
+            ``out_type`` says; stage i has stride 8 * 2 ** i.
+
+        Raises:
+            ValueError: If the input has another shape.
+        """
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f'LightViT got an input of shape {tuple(x.shape)} and expects '
+                f'(batch, {self.in_channels}, height, width); '
+                'in_channels sets the number of channels')
+        x, hw = self.patch_embed(x)
+        tokens = self.global_token.expand(len(x), -1, -1)
+        x = torch.cat([tokens, x], dim=1)
+
+        outs = []
+        for i, stage in enumerate(self.stages):
+            for layer in stage:
+                if isinstance(layer, ResidualPatchMerging):
+                    x, hw = layer(x, hw)
+                elif self.with_cp and torch.is_grad_enabled():
+                    x = checkpoint(layer, x, hw, use_reentrant=False)
+                else:
+                    x = layer(x, hw)
+            if i in self.out_indices:
+                outs.append(self._output(x, hw, getattr(self, f'norm{i}')))
+        return tuple(outs)
+
+    def _output(self, x: Tensor, hw: HW, norm: nn.Module) -> Tensor:
+        if self.out_type == 'raw':
+            return norm(x)
+        H, W = hw
+        x = norm(x[:, -H * W:])
+        return x.transpose(1, 2).unflatten(2, hw).contiguous()
+
+    def train(self, mode: bool = True) -> 'LightViT':
+        """Set the mode; the frozen part always stays in evaluation mode."""
+        super().train(mode)
+        self._freeze_stages()
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        self.global_token.requires_grad_(False)
+        frozen = [self.patch_embed, *self.stages[:self.frozen_stages + 1]]
+        frozen += [
+            getattr(self, f'norm{i}') for i in self.out_indices
+            if i <= self.frozen_stages
+        ]
+        for module in frozen:
+            module.eval()
+            module.requires_grad_(False)
+
+    def get_layer_depth(self,
+                        param_name: str,
+                        prefix: str = '') -> Tuple[int, int]:
+        """Layer-wise depth of a parameter, for layer-wise learning rates.
+
+        Args:
+            param_name: Name of the parameter in the whole model.
+            prefix: Prefix of the backbone in that name, as ``'backbone.'``.
+
+        Returns:
+            The depth and the number of layers: 0 for stem and global tokens,
+            then one per block (a patch merging counts with the block behind
+            it), and the highest for output norms and all outside.
+        """
+        num_layers = sum(self.depths[:len(self.stages)]) + 2
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        name = param_name[len(prefix):]
+        if name.startswith(('patch_embed.', 'global_token')):
+            return 0, num_layers
+        if not name.startswith('stages.'):
+            return num_layers - 1, num_layers
+        stage, layer = map(int, name.split('.')[1:3])
+        block = layer if stage == 0 else max(layer - 1, 0)
+        return sum(self.depths[:stage]) + block + 1, num_layers

@@ -1,0 +1,13 @@
+"""Registries of this package.
+
+mmengine imports ``lightvit_mm.registry`` when it meets the scope, as in
+``type='lightvit_mm.LightViT'``, and the locations when it looks up a name.
+"""
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import Registry
+
+MODELS = Registry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope='lightvit_mm',
+    locations=['lightvit_mm.models'])
