@@ -1,0 +1,48 @@
+"""Test a checkpoint of any mmpretrain, mmdet or mmsegmentation config."""
+import argparse
+
+from mmengine.evaluator import DumpResults
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from lightvit_mm import cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    cli.add_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--out', help='dump the predictions to this .pkl file')
+    parser.add_argument(
+        '--show-dir', help='draw the predictions into this folder')
+    parser.add_argument(
+        '--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument(
+        '--wait-time',
+        type=float,
+        default=2,
+        help='seconds for which a window stays; default %(default)s')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = cli.load_config(args)
+    # The runner loads after it is built, strictly: a checkpoint that does not
+    # fit would be tested with random weights else.
+    cfg.load_from = None
+    cfg.resume = False
+    if args.show or args.show_dir:
+        cli.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
+
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    runner = build(cfg)
+    if args.out:
+        runner.test_evaluator.metrics.append(DumpResults(args.out))
+    runner.load_checkpoint(args.checkpoint, strict=True)
+    runner.test()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,57 @@
+"""Train any mmpretrain, mmdet or mmsegmentation config."""
+import argparse
+
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from lightvit_mm import cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    cli.add_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a name from the last one in '
+        'the work dir, or from the start if there is none')
+    parser.add_argument(
+        '--amp', action='store_true', help='train with mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate to the total batch size, by the '
+        "config's auto_scale_lr.base_batch_size")
+    parser.add_argument(
+        '--no-validate',
+        action='store_true',
+        help='do not evaluate during training')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = cli.load_config(args)
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise SystemExit(
+                f'--auto-scale-lr needs auto_scale_lr.base_batch_size in '
+                f'{args.config}: the total batch size of its learning rate')
+        cfg.auto_scale_lr.enable = True
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    build(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
