@@ -33,8 +33,10 @@ class _SubstituteFinder(MetaPathFinder):
         'pkg_resources': 'pkg_resources_shim.py'
     }
 
-    def find_spec(self, name: str, path=None, target=None) \
-            -> Optional[ModuleSpec]:
+    def find_spec(self,
+                  name: str,
+                  path=None,
+                  target=None) -> Optional[ModuleSpec]:
         if name not in self.files:
             return None
         return spec_from_file_location(
@@ -65,7 +67,8 @@ def _restricted_getattr(owner: type, name: str) -> Callable:
 
 
 def _allow_mmengine_checkpoints() -> None:
-    numbers = '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']
+    codes = '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']
+    numbers = {type(np.dtype(code)) for code in codes}
     torch.serialization.add_safe_globals([
         ConfigDict,  # a dataset's metainfo, where it comes from a config
         HistoryBuffer,
@@ -73,8 +76,7 @@ def _allow_mmengine_checkpoints() -> None:
         (_restricted_getattr, 'builtins.getattr'),
         np.dtype,
         np.ndarray,
-        *{type(np.dtype(code))
-          for code in numbers},
+        *numbers,
     ])
     # NumPy 2 renamed the module; a checkpoint has the name of its writer's.
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):

@@ -4,7 +4,7 @@ from mmengine.model import Sequential
 from torch import Tensor, nn
 
 from ..registry import MODELS
-from .lightvit import LightViT
+from .lightvit import init_linear
 from .utils import reject_unknown
 
 
@@ -36,7 +36,7 @@ class LightViTTokenNeck(Sequential):
             nn.LayerNorm(out_channels),
             nn.GELU(),
             init_cfg=init_cfg)
-        self.apply(LightViT._init_linear)
+        self.apply(init_linear)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor]:
         """The last of the inputs, (B, T + N, C) -> ((B, out_channels), )."""

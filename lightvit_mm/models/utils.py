@@ -2,8 +2,7 @@ import inspect
 from typing import Any, Dict, Sequence
 
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import CheckpointLoader
-from torch import nn
+from torch import Tensor, nn
 
 
 def reject_unknown(cls: type, unknown: Dict[str, Any]) -> None:
@@ -23,54 +22,71 @@ def reject_unknown(cls: type, unknown: Dict[str, Any]) -> None:
                         f'{", ".join(known)}')
 
 
-def load_pretrained(module: nn.Module,
-                    checkpoint: str,
-                    prefix: str = '',
-                    may_miss: Sequence[str] = (),
-                    may_exceed: Sequence[str] = ()) -> None:
-    """Load a checkpoint into a module, and nothing if it does not fit.
+def fit_state_dict(backbone: nn.Module, state_dict: Dict[str, Tensor],
+                   prefix: str, may_miss: Sequence[str],
+                   may_exceed: Sequence[str]) -> None:
+    """Make the backbone's part of a state dict fit it, or raise.
 
-    mmengine's own ``Pretrained`` initialiser only warns of weights that do
-    not fit and trains on with random ones.
+    mmengine loads ``load_from`` and ``init_cfg`` without being strict: it
+    warns of weights that do not fit and trains on with random ones.
 
     Args:
-        module: Where the weights go.
-        checkpoint: A file, or an address of mmengine's CheckpointLoader.
-        prefix: Prefix of the module's weights in the checkpoint.
-        may_miss: Starts of names that the checkpoint may lack.
-        may_exceed: Starts of names that are left out of the checkpoint.
+        backbone: Where the weights will go.
+        state_dict: Weights; names that are left out are removed from it. If
+            it is a whole model's and ``prefix`` is empty, its part behind
+            'backbone.' replaces it.
+        prefix: Prefix of the backbone's names in it.
+        may_miss: Starts of names that it may lack.
+        may_exceed: Starts of names that are left out of it.
 
     Raises:
         RuntimeError: If weights are missing, left over or of another shape.
     """
-    if prefix and not prefix.endswith('.'):
-        prefix += '.'
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    state_dict = {
+    name = type(backbone).__name__
+    if not prefix and any(key.startswith('backbone.') for key in state_dict):
+        weights = {
+            key[len('backbone.'):]: value
+            for key, value in state_dict.items()
+            if key.startswith('backbone.')
+        }
+        print_log(
+            f"{name}: taken from a whole model's checkpoint, without its "
+            f'{len(state_dict) - len(weights)} tensors outside the backbone',
+            logger='current')
+        state_dict.clear()
+        state_dict.update(weights)
+
+    own = backbone.state_dict()
+    given = {
         key[len(prefix):]: value
-        for key, value in loaded.get('state_dict', loaded).items()
-        if key.startswith(prefix)
+        for key, value in state_dict.items() if key.startswith(prefix)
     }
-    own = module.state_dict()
-    state_dict = {
-        key: value
-        for key, value in state_dict.items()
-        if key in own or not key.startswith(tuple(may_exceed))
-    }
-    missing = sorted(
+    for key in set(given) - set(own):
+        if key.startswith(tuple(may_exceed)):
+            del given[key], state_dict[prefix + key]
+
+    missing = [
         key for key in own
-        if key not in state_dict and not key.startswith(tuple(may_miss)))
-    left_over = sorted(set(state_dict) - set(own))
-    name = type(module).__name__
-    if missing or left_over:
+        if key not in given and not key.startswith(tuple(may_miss))
+    ]
+    left_over = [key for key in given if key not in own]
+    reshaped = [
+        f'{key} is {tuple(given[key].shape)}, not {tuple(own[key].shape)}'
+        for key in own.keys() & given.keys()
+        # Position biases are resized to the window.
+        if given[key].shape != own[key].shape and 'relative_pos' not in key
+    ]
+    if missing or left_over or reshaped:
         raise RuntimeError(
-            f'{checkpoint} does not fit {name}. Missing with the prefix '
-            f'{prefix!r}: {missing or "nothing"}. Left over: '
-            f'{left_over or "nothing"}. Check the prefix (\'backbone.\' for '
-            'a whole model) and the architecture.')
-    module.load_state_dict({**own, **state_dict})
+            f'The weights do not fit this {name} (prefix {prefix!r}). '
+            f'Missing: {missing or "nothing"}. Left over: '
+            f'{left_over or "nothing"}. Of another shape: '
+            f'{sorted(reshaped) or "nothing"}. Check arch, num_tokens and the '
+            "prefix of init_cfg ('backbone.' for a whole model); weights in "
+            "the authors' layout are converted by tools/convert_checkpoint.py."
+        )
+    new = [key for key in own if key not in given]
     print_log(
-        f'{name}: {len(state_dict)} of {len(own)} tensors loaded from '
-        f'{checkpoint}; initialised anew: '
-        f'{sorted(set(own) - set(state_dict)) or "nothing"}',
+        f'{name}: {len(given)} of {len(own)} tensors loaded' +
+        (f'; initialised anew: {", ".join(new)}' if new else ''),
         logger='current')
