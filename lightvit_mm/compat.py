@@ -9,13 +9,8 @@
 - setuptools without ``pkg_resources``: :mod:`lightvit_mm.pkg_resources_shim`
   supplies what mmengine uses of it.
 """
-import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_file_location
-from pathlib import Path
 from pickle import UnpicklingError
-from typing import Callable, Optional
+from typing import Callable
 
 import numpy as np
 import torch
@@ -24,27 +19,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import checkpoint
 
-
-class _SubstituteFinder(MetaPathFinder):
-    """Finds this package's substitutes for modules that are not installed."""
-
-    files = {
-        'mmcv._ext': 'mmcv_ext.py',
-        'pkg_resources': 'pkg_resources_shim.py'
-    }
-
-    def find_spec(self,
-                  name: str,
-                  path=None,
-                  target=None) -> Optional[ModuleSpec]:
-        if name not in self.files:
-            return None
-        return spec_from_file_location(
-            name,
-            Path(__file__).with_name(self.files[name]))
-
-
-_finder = _SubstituteFinder()
+from . import finder
 
 # The only functions in mmengine's checkpoints: the statistics of a
 # HistoryBuffer and the annealing of OneCycleLR.
@@ -91,9 +66,7 @@ def _allow_mmengine_checkpoints() -> None:
 
 def install() -> None:
     """Fills the gaps; a second call changes nothing."""
-    # Last in line, so that whatever is installed is found first.
-    if _finder not in sys.meta_path:
-        sys.meta_path.append(_finder)
+    finder.install()
     # Before 2.6, torch.load is not restricted unless asked.
     if torch.__version__ >= '2.6':
         _allow_mmengine_checkpoints()

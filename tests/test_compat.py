@@ -31,14 +31,13 @@ restricted_loader = pytest.mark.skipif(
     torch.__version__ < '2.6', reason='torch.load is not restricted')
 
 
-def run_python(code):
+HEADER = (f'import sys; sys.path.insert(0, {str(ROOT)!r})\n'
+          'from lightvit_mm import compat\n')
+
+
+def run_python(code, header=HEADER, options=()):
     """The output of a script in a new interpreter, in which `compat` is."""
-    script = ('import importlib.util, sys\n'
-              'spec = importlib.util.spec_from_file_location('
-              f'"compat", {str(ROOT / "lightvit_mm/compat.py")!r})\n'
-              'compat = importlib.util.module_from_spec(spec)\n'
-              f'spec.loader.exec_module(compat)\n{code}')
-    return subprocess.run([sys.executable, '-c', script],
+    return subprocess.run([sys.executable, *options, '-c', header + code],
                           capture_output=True,
                           text=True,
                           check=True).stdout.split()
@@ -48,10 +47,27 @@ def run_python(code):
 
 
 def test_installing_is_light_and_idempotent():
-    heavy = ('mmcv', 'mmdet', 'mmpretrain', 'mmseg', 'torchvision')
+    heavy = ('mmcv.ops', 'mmdet', 'mmpretrain', 'mmseg', 'torchvision')
     assert run_python('compat.install(); before = sys.meta_path[:]\n'
                       'compat.install(); print(sys.meta_path == before)\n'
                       f'print(*set({heavy}) & set(sys.modules))') == ['True']
+
+
+def test_at_start_up_only_a_finder_is_installed():
+    line = (ROOT / 'lightvit_mm/lightvit_mm.pth').read_text()
+    assert run_python(
+        # -S: without what this environment does at start-up.
+        line + "print(*(name in sys.modules for name in ('torch', "
+        "'lightvit_mm')), type(sys.meta_path[-1]).__name__)",
+        header=f'import sys; sys.path.insert(0, {str(ROOT)!r})\n',
+        options=['-S']) == ['False', 'False', 'SubstituteFinder']
+
+
+def test_finder_is_installed_once():
+    line = (ROOT / 'lightvit_mm/lightvit_mm.pth').read_text()
+    assert run_python(
+        line + 'print(sum(type(finder).__name__ == "SubstituteFinder"'
+        ' for finder in sys.meta_path))') == ['1']
 
 
 def test_extension_of_mmcv_comes_first(tmp_path):
