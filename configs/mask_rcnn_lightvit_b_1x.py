@@ -11,5 +11,8 @@ _base_ = [
     'mmdet::_base_/default_runtime.py',
 ]
 model = dict(
-    backbone=dict(arch='base', drop_path_rate=0.3),
+    backbone=dict(
+        arch='base',
+        drop_path_rate=0.3,
+        init_cfg=dict(checkpoint='lightvit://base-in1k')),
     neck=dict(in_channels=[128, 256, 512]))

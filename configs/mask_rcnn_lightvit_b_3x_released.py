@@ -12,5 +12,8 @@ _base_ = [
     'mmdet::_base_/default_runtime.py',
 ]
 model = dict(
-    backbone=dict(arch='base', stem_norm_eval=True),
+    backbone=dict(
+        arch='base',
+        stem_norm_eval=True,
+        init_cfg=dict(checkpoint='lightvit://base-in1k')),
     neck=dict(in_channels=[128, 256, 512]))

@@ -11,5 +11,7 @@ _base_ = [
     'mmdet::_base_/default_runtime.py',
 ]
 model = dict(
-    backbone=dict(arch='small'),
+    backbone=dict(
+        arch='small',
+        init_cfg=dict(checkpoint='lightvit://small-in1k')),
     neck=dict(in_channels=[96, 192, 384]))

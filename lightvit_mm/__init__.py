@@ -1,8 +1,11 @@
 """LightViT as a backbone for OpenMMLab 2.x."""
-from . import compat
+from . import compat, hub
 
 compat.install()
+hub.install()
 
+# Registers the addresses lightvit://.
+from . import checkpoints  # noqa: E402, F401
 from .models import LightViT, LightViTFPN, LightViTTokenNeck  # noqa: E402
 from .version import __version__  # noqa: E402
 

@@ -4,6 +4,9 @@ mmengine imports ``lightvit_mm.registry`` when it meets the scope, as in
 ``type='lightvit_mm.LightViT'``, and the locations when it looks up a name.
 """
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import \
+    OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import Registry
 
 MODELS = Registry(
@@ -11,3 +14,13 @@ MODELS = Registry(
     parent=MMENGINE_MODELS,
     scope='lightvit_mm',
     locations=['lightvit_mm.models'])
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optim_wrapper_constructor',
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='lightvit_mm',
+    locations=['lightvit_mm.engine'])
+RUNNERS = Registry(
+    'runner',
+    parent=MMENGINE_RUNNERS,
+    scope='lightvit_mm',
+    locations=['lightvit_mm.engine'])

@@ -36,6 +36,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file='{data}/detection/val.json')
 test_evaluator = val_evaluator
 model = dict(
+    backbone=dict(init_cfg=None),
     roi_head=dict(
         bbox_head=dict(num_classes=10, fc_out_channels=32),
         mask_head=dict(num_classes=10, num_convs=1)))

@@ -1,11 +1,6 @@
 """The paper's classifier: LightViT-T, all tokens pooled, a linear layer."""
 custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
 
-data_preprocessor = dict(
-    num_classes=1000,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True)
 model = dict(
     type='ImageClassifier',
     backbone=dict(

@@ -1,0 +1,59 @@
+"""LightViT-T, pre-trained on ImageNet, on any folder of class folders.
+
+tools/train.py configs/finetune_lightvit_t.py --cfg-options data_root=FOLDER
+
+The images are in FOLDER/train/CLASS/ and FOLDER/val/CLASS/; the runner reads
+the classes and their number from there.
+"""
+_base_ = './_base_/lightvit_in1k.py'
+data_root = 'data/finetune'
+runner_type = 'lightvit_mm.ClassFolderRunner'
+max_epochs = 30
+warmup_epochs = 3
+checkpoint = 'lightvit://tiny-in1k'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
+    neck=dict(
+        init_cfg=dict(
+            type='Pretrained', checkpoint=checkpoint, prefix='neck.')))
+
+train_dataloader = dict(
+    batch_size=64,
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_prefix='train',
+        pipeline=_base_.train_pipeline))
+val_dataloader = dict(
+    batch_size=64,
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_prefix='val',
+        pipeline=_base_.test_pipeline))
+test_dataloader = val_dataloader
+# A folder may have fewer classes than five.
+val_evaluator = dict(topk=(1, ))
+test_evaluator = val_evaluator
+
+optim_wrapper = dict(
+    constructor='lightvit_mm.LayerDecayOptimWrapperConstructor',
+    optimizer=dict(lr=5e-4),
+    paramwise_cfg=dict(layer_decay_rate=0.75))
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-3,
+        end=warmup_epochs,
+        convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        begin=warmup_epochs,
+        end=max_epochs,
+        convert_to_iter_based=True),
+]
+train_cfg = dict(max_epochs=max_epochs)
+auto_scale_lr = dict(base_batch_size=64)

@@ -1,0 +1,356 @@
+"""Read, convert and download LightViT's weights.
+
+Layouts, by the names of their tensors:
+
+- ``authors``: the authors' ImageNet classifier.
+- ``classifier``: mmpretrain's ``ImageClassifier`` of this package.
+- ``detector``: mmdet's detectors. Version 2.x, which the authors used, and
+  3.x name the tensors of the backbone, the neck and the R-CNN heads alike.
+- ``model``: any other model with a LightViT as its backbone.
+- ``backbone``: the backbone alone.
+
+Importing this module makes mmengine understand the addresses in
+:data:`RELEASED`, wherever it takes a checkpoint: ``load_from``,
+``init_cfg=dict(type='Pretrained', checkpoint='lightvit://tiny-in1k')``.
+"""
+import logging
+import os
+import re
+import zipfile
+from http.client import HTTPException
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Callable, Dict, Optional, Union
+
+import torch
+from filelock import FileLock
+from mmengine.logging import print_log
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor
+from torch.hub import download_url_to_file
+
+from .models import LightViT
+
+StateDict = Dict[str, Tensor]
+MapLocation = Union[str, torch.device, Callable, dict]
+
+# ImageNet-1k classifiers, published by the authors with the paper.
+_RELEASE = 'https://github.com/hunto/LightViT/releases/download/v0.0.1/'
+RELEASED = {
+    'lightvit://tiny-in1k': _RELEASE + 'lightvit_tiny_78.7.ckpt',
+    'lightvit://small-in1k': _RELEASE + 'lightvit_small_80.9.ckpt',
+    'lightvit://base-in1k': _RELEASE + 'lightvit_base_82.1.ckpt',
+}
+FOLDER_VARIABLE = 'LIGHTVIT_CHECKPOINTS'
+
+LAYOUTS = {
+    'authors': "the authors' classifier",
+    'classifier': "mmpretrain's classifier",
+    'detector': 'a detector of mmdet 2.x or 3.x',
+    'model': 'another model with this backbone',
+    'backbone': 'the backbone alone',
+}
+# What each layout can become. A detector of the authors' is one of ours.
+_TARGETS = {
+    'authors': ('authors', 'classifier', 'backbone'),
+    'classifier': ('authors', 'classifier', 'backbone'),
+    'detector': ('authors', 'detector', 'backbone'),
+    'model': ('backbone', ),
+    'backbone': ('backbone', ),
+}
+
+# Starts of names in a classifier, the authors' and ours; the first one fits.
+_AUTHORS_TO_OURS = (
+    ('norm.', 'backbone.norm2.'),
+    ('neck.', 'neck.'),
+    ('head.', 'head.fc.'),
+    ('', 'backbone.'),
+)
+_OURS_TO_AUTHORS = tuple((ours, authors) for authors, ours in _AUTHORS_TO_OURS)
+_BEHIND_STAGES = tuple(
+    f'{layer}.{name}'
+    for layer in ('backbone.norm2', 'neck.0', 'neck.1', 'head.fc')
+    for name in ('weight', 'bias'))
+_DETECTOR_HEADS = ('rpn_head.', 'roi_head.', 'bbox_head.')
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be used; the message says why."""
+
+
+def read_state_dict(path: Union[str, Path],
+                    map_location: MapLocation = 'cpu') -> StateDict:
+    """Read the weights of a checkpoint without running code from it.
+
+    They are taken from its ``state_dict``, which the authors published and
+    OpenMMLab writes, else from ``model`` or ``ema_model``, which the authors'
+    trainer writes (the published ones are of ``model``), else from the file's
+    top level. The prefix ``module.`` of a distributed model is removed.
+
+    Args:
+        path: Any file that ``torch.save`` wrote.
+        map_location: As for ``torch.load``.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        CheckpointError: If it is not a checkpoint, is cut short, could run
+            code or holds no weights.
+    """
+    content = _load_safely(path, map_location)
+    weights = _unwrap(content, path)
+    while all(key.startswith('module.') for key in weights):
+        weights = {key[len('module.'):]: v for key, v in weights.items()}
+    return weights
+
+
+def _load_safely(path: Union[str, Path], map_location: MapLocation) -> Any:
+    with open(path, 'rb') as file:
+        start = file.read(16)
+    # torch.save writes zip archives, and wrote pickles before PyTorch 1.6.
+    is_zip = start.startswith(b'PK\x03\x04')
+    if not is_zip and not start.startswith(b'\x80'):
+        raise CheckpointError(f'{path} is not a checkpoint of PyTorch: it '
+                              f'starts with {start!r}')
+    if is_zip and not zipfile.is_zipfile(path):
+        raise CheckpointError(f'{path} is cut short: its end is missing. '
+                              'Delete it and download or copy it again.')
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    # Damaged bytes can fail anywhere in the decoder.
+    except Exception as error:
+        name = re.search(r"(?:GLOBAL|class) '?([\w.]+)", str(error))
+        if isinstance(error, UnpicklingError) and name:
+            raise CheckpointError(
+                f'{path} was refused, as it could run code: it holds '
+                f'{name[1]}, where only tensors and plain values are read. '
+                "Checkpoints with the state of mmengine's training need "
+                'PyTorch 2.6 or later.') from error
+        raise CheckpointError(
+            f'{path} cannot be read: it is cut short, damaged or not a '
+            f'checkpoint of PyTorch ({type(error).__name__})') from error
+
+
+def _unwrap(content: Any, path: Union[str, Path]) -> StateDict:
+    weights, keys = content, []
+    if isinstance(content, dict):
+        keys = [
+            key for key in ('state_dict', 'model', 'ema_model')
+            if isinstance(content.get(key), dict)
+        ]
+        weights = content[keys[0]] if keys else content
+    if len(keys) > 1:
+        print_log(
+            f'{path}: {keys[0]!r} is taken, not {", ".join(keys[1:])}',
+            logger='current')
+    if not isinstance(weights, dict) or not weights or not all(
+            isinstance(key, str) and isinstance(value, Tensor)
+            for key, value in weights.items()):
+        found = (f'the keys {_some(weights)}'
+                 if isinstance(weights, dict) else type(weights).__name__)
+        raise CheckpointError(
+            f'{path} holds no weights: expected named tensors, bare or under '
+            f"'state_dict', 'model' or 'ema_model', and found {found}")
+    return dict(weights)
+
+
+def _some(keys) -> str:
+    """The first few keys, for an error message."""
+    shown = ', '.join(map(str, list(keys)[:5]))
+    return shown + (f' and {len(keys) - 5} more' if len(keys) > 5 else '')
+
+
+def detect_layout(state_dict: StateDict) -> str:
+    """Which of :data:`LAYOUTS` a state dict has.
+
+    Raises:
+        CheckpointError: If it has none of them.
+    """
+
+    def has(*starts: str) -> bool:
+        return any(key.startswith(starts) for key in state_dict)
+
+    if 'global_token' in state_dict:
+        is_classifier = has('norm.', 'neck.', 'head.')
+        return 'authors' if is_classifier else 'backbone'
+    if 'backbone.global_token' in state_dict:
+        if has('head.fc.', 'neck.0.'):
+            return 'classifier'
+        return 'detector' if has(*_DETECTOR_HEADS) else 'model'
+    raise CheckpointError(
+        f'No LightViT: the keys are {_some(state_dict)}. Known are '
+        f'{", ".join(LAYOUTS.values())}; each has a global_token.')
+
+
+def convert(state_dict: StateDict, to: str) -> StateDict:
+    """Rename the tensors of a state dict, and leave out what has no place.
+
+    Args:
+        state_dict: Weights in any of :data:`LAYOUTS`.
+        to: 'classifier', 'detector', 'backbone' or 'authors', which is the
+            authors' layout of a classifier or of a detector.
+
+    Returns:
+        A new dict of the same tensors, in the same order.
+
+    Raises:
+        CheckpointError: If the layout is unknown, cannot become ``to``, or
+            does not hold exactly a classifier's tensors where it should.
+    """
+    layout = detect_layout(state_dict)
+    if to not in _TARGETS[layout]:
+        raise CheckpointError(
+            f'{LAYOUTS[layout]} cannot be converted to {to!r}; it can to '
+            f'{", ".join(map(repr, _TARGETS[layout]))}')
+    _report_num_tokens(state_dict)
+    if layout == 'authors':
+        state_dict = _rename(state_dict, _AUTHORS_TO_OURS)
+    if to == 'backbone' and layout != 'backbone':
+        return _take_backbone(state_dict)
+    if layout in ('authors', 'classifier'):
+        _check_classifier(state_dict)
+        if to == 'authors':
+            return _rename(state_dict, _OURS_TO_AUTHORS)
+    return dict(state_dict)
+
+
+def _rename(state_dict: StateDict, starts: tuple) -> StateDict:
+    renamed = {}
+    for key, value in state_dict.items():
+        old, new = next(pair for pair in starts if key.startswith(pair[0]))
+        renamed[new + key[len(old):]] = value
+    return renamed
+
+
+def _take_backbone(state_dict: StateDict) -> StateDict:
+    start = 'backbone.'
+    dropped = [key for key in state_dict if not key.startswith(start)]
+    print_log(
+        f'The backbone alone; left out: {", ".join(dropped)}',
+        logger='current')
+    return {
+        key[len(start):]: value
+        for key, value in state_dict.items() if key.startswith(start)
+    }
+
+
+def _check_classifier(state_dict: StateDict) -> None:
+    missing = [key for key in _BEHIND_STAGES if key not in state_dict]
+    left_over = [
+        key for key in state_dict
+        if key not in _BEHIND_STAGES and not key.startswith('backbone.')
+    ]
+    if missing or left_over:
+        raise CheckpointError(
+            "Not a whole classifier (in this package's names). Missing: "
+            f'{missing or "nothing"}. Left over: {left_over or "nothing"}. '
+            "Its backbone can be converted, to 'backbone'.")
+
+
+def _report_num_tokens(state_dict: StateDict) -> None:
+    """The authors' code gives LightViT-T 512 tokens in a detector."""
+    name = 'global_token'
+    token = state_dict.get(name, state_dict.get(f'backbone.{name}'))
+    for arch, settings in LightViT.arch_zoo.items():
+        default = settings['num_tokens']
+        shape = (1, default, settings['embed_dims'][0])
+        if token.shape[2:] == shape[2:] and token.shape != shape:
+            num = token.shape[1]
+            print_log(
+                f'There are {num} global tokens, and arch={arch!r} has '
+                f'{default}: set num_tokens={num} on the backbone',
+                logger='current',
+                level=logging.WARNING)
+
+
+def save_state_dict(state_dict: StateDict, path: Union[str, Path],
+                    meta: dict) -> None:
+    """Write a checkpoint that mmengine loads, wholly or not at all.
+
+    Args:
+        state_dict: Weights.
+        path: File to write; an existing one is replaced.
+        meta: Plain values to go with the weights.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    partial = Path(f'{path}.{os.getpid()}.partial')
+    try:
+        with open(partial, 'wb') as file:
+            torch.save(dict(meta=meta, state_dict=state_dict), file)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@CheckpointLoader.register_scheme(prefixes='lightvit://')
+def load_from_lightvit(filename: str,
+                       map_location: Optional[MapLocation] = None) -> dict:
+    """Load a published classifier, for mmengine's ``CheckpointLoader``.
+
+    The file is taken from the folder that the environment variable
+    ``LIGHTVIT_CHECKPOINTS`` names, or downloaded to torch.hub's cache.
+
+    Args:
+        filename: One of :data:`RELEASED`.
+        map_location: As for ``torch.load``; on CPU by default.
+
+    Returns:
+        A dict with ``state_dict``, in the layout of mmpretrain's classifier,
+        and ``meta``. A LightViT takes its part behind ``backbone.``.
+
+    Raises:
+        ValueError: If the address is unknown.
+        FileNotFoundError: If the file is not in that folder.
+        RuntimeError: If it cannot be downloaded, or not be used.
+    """
+    if filename not in RELEASED:
+        raise ValueError(f'{filename!r} should be one of {tuple(RELEASED)}')
+    url = RELEASED[filename]
+    path = _find_or_download(url)
+    weights = read_state_dict(path, map_location or 'cpu')
+    try:
+        weights = convert(weights, 'classifier')
+    except CheckpointError as error:
+        raise CheckpointError(f'{path}: {error}') from error
+    return dict(state_dict=weights, meta=dict(source=url))
+
+
+def _find_or_download(url: str) -> Path:
+    name = url.rpartition('/')[2]
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder is not None:
+        path = Path(folder).expanduser() / name
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'There is no {path}, where {FOLDER_VARIABLE}={folder} says '
+                f'that it is. Put {url} there, or unset the variable to '
+                'download it.')
+        return path
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / name
+    if not path.is_file():
+        _download(url, path)
+    return path
+
+
+def _download(url: str, path: Path) -> None:
+    partial = Path(f'{path}.partial')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One process of a machine downloads, and the others wait for it.
+        with FileLock(f'{path}.lock'):
+            if path.is_file():
+                return
+            print_log(f'Downloading {url} to {path}', logger='current')
+            try:
+                download_url_to_file(url, str(partial))
+                # A connection that breaks off is not an error to urllib.
+                read_state_dict(partial)
+                os.replace(partial, path)
+            finally:
+                partial.unlink(missing_ok=True)
+    except (OSError, HTTPException, CheckpointError) as error:
+        raise RuntimeError(
+            f'{url} could not be downloaded ({error}). Download it elsewhere '
+            f'and put {path.name} into {path.parent}, or into any folder that '
+            f'the environment variable {FOLDER_VARIABLE} names.') from error
