@@ -1,6 +1,6 @@
 """Layer-wise learning rates, and training on any folder of class folders."""
 from pathlib import Path
-from typing import List, Optional
+from typing import List
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -13,13 +13,13 @@ from .registry import OPTIM_WRAPPER_CONSTRUCTORS, RUNNERS
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """mmengine's constructor with learning rates that fall with the depth.
+    """mmengine's constructor with lower learning rates for early layers.
 
-    The learning rate of a parameter of ``model.backbone`` is multiplied by
-    ``layer_decay_rate ** (num_layers - 1 - depth)``, both from the backbone's
-    ``get_layer_depth``; that of any other parameter is left as it is. It
-    works in a classifier, a detector and a segmentor alike, and with any
-    backbone of mmpretrain's interface.
+    The learning rate of a parameter is multiplied by ``layer_decay_rate **
+    (num_layers - 1 - depth)``, where ``model.backbone.get_layer_depth`` gives
+    the depth. It is ``num_layers - 1`` behind the backbone, so that a neck or
+    a head keeps its rate. This works in a classifier, a detector and a
+    segmentor alike, and with any of mmpretrain's backbones that have depths.
 
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper.
@@ -63,13 +63,11 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         for group in optim_wrapper.optimizer.param_groups:
             # mmengine's constructor makes a group of each parameter.
             name = names[group['params'][0]]
-            if name.startswith('backbone.'):
-                depth, num_layers = backbone.get_layer_depth(name, 'backbone.')
-                group['lr'] *= rate**(num_layers - 1 - depth)
-                print_log(
-                    f'{name}: lr={group["lr"]:.3g}, layer {depth} of '
-                    f'{num_layers}',
-                    logger='current')
+            depth, num_layers = backbone.get_layer_depth(name, 'backbone.')
+            group['lr'] *= rate**(num_layers - 1 - depth)
+            print_log(
+                f'{name}: lr={group["lr"]:.3g}, layer {depth} of {num_layers}',
+                logger='current')
         return optim_wrapper
 
 
@@ -77,10 +75,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 class ClassFolderRunner(Runner):
     """mmengine's runner for a data set of class folders.
 
-    Every tool builds its runner last, when all options are merged into the
-    config. Hence the classes can be read here from ``data_root``: their
-    number goes to the head and the data preprocessor, their names and the
-    folder to the data sets, whose ``data_prefix`` is 'train' or 'val'.
+    A tool builds its runner when all options are merged into the config.
+    Hence ``data_root`` can be read here: the folder goes to the data sets,
+    whose ``data_prefix`` is 'train' or 'val', and the number of its class
+    folders to the head and the data preprocessor.
     """
 
     @classmethod
@@ -111,7 +109,6 @@ class ClassFolderRunner(Runner):
             # tools/train.py --no-validate
             if dataloader is not None:
                 dataloader.dataset.data_root = cfg.data_root
-                dataloader.dataset.metainfo = dict(classes=classes)
         return super().from_cfg(cfg)
 
     @staticmethod

@@ -286,7 +286,7 @@ def test_one_option_trains_on_any_folder(tool, folder, tmp_path):
     from mmpretrain import get_model
     path = str(tmp_path / 'work/epoch_1.pth')
     model = get_model(str(tmp_path / 'work' / FINETUNE.name), pretrained=path)
-    assert model._dataset_meta['classes'] == ['ant', 'bee', 'cat']
+    assert model._dataset_meta['classes'] == ('ant', 'bee', 'cat')
     weights = CheckpointLoader.load_checkpoint(path)['state_dict']
     assert torch.equal(weights['head.fc.bias'], model.head.fc.bias)
     assert weights['head.fc.bias'].shape == (3, )
@@ -300,7 +300,7 @@ def test_classes_go_to_every_part(folder, tmp_path):
     for split in ('train', 'val', 'test'):
         dataset = runner.build_dataloader(
             runner.cfg[f'{split}_dataloader']).dataset
-        assert list(dataset.metainfo['classes']) == ['ant', 'bee', 'cat']
+        assert dataset.metainfo['classes'] == ('ant', 'bee', 'cat')
         assert len(dataset) == 12
         expected = folder / ('train' if split == 'train' else 'val') / 'ant'
         assert Path(dataset.get_data_info(0)['img_path']).parent == expected

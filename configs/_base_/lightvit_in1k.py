@@ -2,7 +2,9 @@
 
 Where Table 2 is silent, as the authors' released code: batches of either
 mixup or cutmix, label smoothing, bicubic crops, and a learning rate that
-changes with every iteration. Its colour jitter is off beside RandAugment.
+changes with every iteration. Its colour jitter is off beside RandAugment,
+whose operations are timm's increasing ones here, as for Swin; the released
+code has four more (distort, zoom, blur, skew) and other ranges for some.
 """
 _base_ = [
     './lightvit_classifier.py',
@@ -12,9 +14,10 @@ _base_ = [
 ]
 model = dict(
     head=dict(loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1)),
-    train_cfg=dict(
-        augments=[dict(type='Mixup', alpha=0.2),
-                  dict(type='CutMix', alpha=1.0)]))
+    train_cfg=dict(augments=[
+        dict(type='Mixup', alpha=0.2),
+        dict(type='CutMix', alpha=1.0),
+    ]))
 train_dataloader = dict(batch_size=128)
 val_dataloader = dict(batch_size=128)
 test_dataloader = dict(batch_size=128)
