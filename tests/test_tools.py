@@ -165,6 +165,11 @@ class DumpEachRank(Hook):
 
     def after_train(self, runner):
         self.dump(runner, 'after')
+        backbone = runner.model.module.backbone.train()
+        image = torch.randn(4, 3, 64, 64)
+        twice = zip(backbone(image), backbone(image))
+        torch.save([torch.equal(*outs) for outs in twice],
+                   f'repeats_{runner.rank}.pth')
 
     def dump(self, runner, when):
         model = runner.model
@@ -207,6 +212,11 @@ custom_hooks = [dict(type='DumpEachRank')]
         assert any(is_frozen[name] for name in changed)
     else:
         assert changed and not any(is_frozen[name] for name in changed)
+    # Whether drop path leaves two passes of the same image equal, by stage;
+    # in the first stage it hardly drops anything.
+    for rank in range(2):
+        repeats = torch.load(tmp_path / f'repeats_{rank}.pth')
+        assert repeats[1:] == [frozen_stages >= 1, False]
 
 
 def test_a_classifier_trains_and_is_tested_by_the_same_tools(digits, tmp_path):

@@ -88,7 +88,7 @@ def draw(checkpoint: Path, picture: Path, rows: int = 2, cols: int = 4) -> None:
             image,
             inference_detector(model, str(scene)),
             draw_gt=False,
-            pred_score_thr=0.5)
+            pred_score_thr=0.4)
         tiles.append(visualizer.get_image())
     grid = np.concatenate([
         np.concatenate(tiles[i:i + cols], axis=1)
