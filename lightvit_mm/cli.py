@@ -8,6 +8,8 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.hub import get_config
 
+from . import hub
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that every OpenMMLab tool has."""
@@ -38,19 +40,20 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         FileNotFoundError: If there is no such config.
     """
-    if '::' not in args.config and not Path(args.config).is_file():
+    path = hub.resolve(args.config)
+    if '::' not in path and not Path(path).is_file():
         raise FileNotFoundError(
-            f'There is no config {args.config}. Name a file, such as those in '
+            f'There is no config {path}. Name a file, such as those in '
             'configs/, or PACKAGE::CONFIG for one of an installed package.')
-    load = get_config if '::' in args.config else Config.fromfile
-    cfg = load(args.config)
+    load = get_config if '::' in path else Config.fromfile
+    cfg = load(path)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+        cfg.work_dir = os.path.join('work_dirs', Path(path).stem)
     if args.launcher != 'none' and not torch.cuda.is_available():
         _distribute_on_cpu(cfg)
     return cfg

@@ -54,16 +54,23 @@ def _register_models(module: ModuleType) -> None:
         ROOT / 'model-index.yml', config_prefix=ROOT)
 
 
+def resolve(name: str) -> str:
+    """The file of ``lightvit_mm::CONFIG``; any other name as it is."""
+    package, separator, config = name.partition('::')
+    if separator and package == _PACKAGE.name:
+        return str(ROOT / 'configs' / config)
+    return name
+
+
 def _resolve_own_configs() -> None:
     get_cfg_path = Config._get_cfg_path
 
     def get_own_cfg_path(cfg_path: str,
                          filename: str) -> Tuple[str, Optional[str]]:
-        package, _, name = cfg_path.partition('::')
-        if package != _PACKAGE.name:
-            return get_cfg_path(cfg_path, filename)
+        path = resolve(cfg_path)
         # No scope: each config names its library in default_scope.
-        return str(ROOT / 'configs' / name), None
+        return get_cfg_path(path, filename) if path == cfg_path else (path,
+                                                                      None)
 
     Config._get_cfg_path = staticmethod(get_own_cfg_path)
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.runner import load_state_dict
 
 from lightvit_mm import LightViT, LightViTFPN
 
@@ -91,3 +92,15 @@ def test_bad_options_say_what_would_be_right(options, error, message):
 def test_inputs_of_another_backbone_are_named():
     with pytest.raises(ValueError, match=r'\(4, 6\).*expects \(4, 6, 8\)'):
         LightViTFPN([4, 6, 8], 5)(random_maps((4, 6)))
+
+
+def test_load_from_of_another_neck_is_refused():
+    """As mmengine's runner loads: not strict, warnings only."""
+    model = torch.nn.ModuleDict(dict(neck=LightViTFPN([4, 6, 8], 5)))
+    plain = LightViTFPN([4, 6, 8], 5, num_extra_trans_convs=0)
+    weights = torch.nn.ModuleDict(dict(neck=plain)).state_dict()
+    before = model.state_dict()['neck.fpn_convs.0.conv.weight'].clone()
+    with pytest.raises(RuntimeError, match='Missing.*extra_trans_convs'):
+        load_state_dict(model, weights, strict=False)
+    assert torch.equal(
+        model.state_dict()['neck.fpn_convs.0.conv.weight'], before)

@@ -1,4 +1,5 @@
 """The tools as a user calls them: one process, two, killed, and misused."""
+import argparse
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+from lightvit_mm import cli
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmpretrain')
@@ -239,6 +242,16 @@ def test_a_classifier_trains_and_is_tested_by_the_same_tools(digits, tmp_path):
     tested = float(re.search(r'accuracy/top1: ([\d.]+)', log)[1])
     np.testing.assert_allclose(tested, trained, atol=1e-3)
     assert len(list((tmp_path / 'drawn').glob('*.png'))) == 360
+
+
+def test_own_configs_are_known_by_name(monkeypatch):
+    monkeypatch.setattr(
+        sys, 'argv', ['train.py', 'lightvit_mm::lightvit_s_8xb128_in1k.py'])
+    parser = argparse.ArgumentParser()
+    cli.add_arguments(parser)
+    cfg = cli.load_config(parser.parse_args())
+    assert cfg.filename == str(ROOT / 'configs/lightvit_s_8xb128_in1k.py')
+    assert cfg.work_dir == 'work_dirs/lightvit_s_8xb128_in1k'
 
 
 @pytest.mark.parametrize('command, message', [

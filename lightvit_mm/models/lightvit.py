@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..registry import MODELS
-from .utils import fit_state_dict, reject_unknown
+from .utils import fit_state_dict, reject_unknown, take_backbone
 
 HW = Tuple[int, int]
 
@@ -606,6 +606,8 @@ class LightViT(BaseModule):
         Stages that are not built are left out. Output norms may be missing,
         as a classifier has none for the earlier stages.
         """
+        if not prefix:
+            take_backbone(state_dict)
         stages = range(len(self.depths))
         fit_state_dict(
             self,

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..registry import MODELS
 from .lightvit import init_linear
-from .utils import reject_unknown
+from .utils import fit_state_dict, reject_unknown
 
 
 @MODELS.register_module()
@@ -47,3 +47,9 @@ class LightViTTokenNeck(Sequential):
                 f'{tuple(x.shape)} and expects tokens (B, L, C); set '
                 "out_type='raw' on the backbone")
         return (super().forward(x).mean(dim=1), )
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args,
+                              **kwargs) -> None:
+        """Refuse weights that do not fit, whoever loads them."""
+        fit_state_dict(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -22,41 +22,47 @@ def reject_unknown(cls: type, unknown: Dict[str, Any]) -> None:
                         f'{", ".join(known)}')
 
 
-def fit_state_dict(backbone: nn.Module, state_dict: Dict[str, Tensor],
-                   prefix: str, may_miss: Sequence[str],
-                   may_exceed: Sequence[str]) -> None:
-    """Make the backbone's part of a state dict fit it, or raise.
+def take_backbone(state_dict: Dict[str, Tensor]) -> None:
+    """Reduce a whole model's state dict, in place, to its backbone's.
+
+    One without names behind 'backbone.' is left as it is.
+    """
+    start = 'backbone.'
+    weights = {
+        key[len(start):]: value
+        for key, value in state_dict.items() if key.startswith(start)
+    }
+    if weights:
+        print_log(
+            f"The backbone of a whole model's checkpoint; left out are its "
+            f'{len(state_dict) - len(weights)} other tensors',
+            logger='current')
+        state_dict.clear()
+        state_dict.update(weights)
+
+
+def fit_state_dict(module: nn.Module,
+                   state_dict: Dict[str, Tensor],
+                   prefix: str,
+                   may_miss: Sequence[str] = (),
+                   may_exceed: Sequence[str] = ()) -> None:
+    """Make a module's part of a state dict fit it, or raise.
 
     mmengine loads ``load_from`` and ``init_cfg`` without being strict: it
     warns of weights that do not fit and trains on with random ones.
 
     Args:
-        backbone: Where the weights will go.
-        state_dict: Weights; names that are left out are removed from it. If
-            it is a whole model's and ``prefix`` is empty, its part behind
-            'backbone.' replaces it.
-        prefix: Prefix of the backbone's names in it.
+        module: Where the weights will go.
+        state_dict: Weights; names that are left out are removed from it.
+        prefix: Prefix of the module's names in it.
         may_miss: Starts of names that it may lack.
         may_exceed: Starts of names that are left out of it.
 
     Raises:
         RuntimeError: If weights are missing, left over or of another shape.
     """
-    name = type(backbone).__name__
-    if not prefix and any(key.startswith('backbone.') for key in state_dict):
-        weights = {
-            key[len('backbone.'):]: value
-            for key, value in state_dict.items()
-            if key.startswith('backbone.')
-        }
-        print_log(
-            f"{name}: taken from a whole model's checkpoint, without its "
-            f'{len(state_dict) - len(weights)} tensors outside the backbone',
-            logger='current')
-        state_dict.clear()
-        state_dict.update(weights)
-
-    own = backbone.state_dict()
+    name = type(module).__name__
+    own = module.state_dict()
     given = {
         key[len(prefix):]: value
         for key, value in state_dict.items() if key.startswith(prefix)
@@ -81,10 +87,11 @@ def fit_state_dict(backbone: nn.Module, state_dict: Dict[str, Tensor],
             f'The weights do not fit this {name} (prefix {prefix!r}). '
             f'Missing: {missing or "nothing"}. Left over: '
             f'{left_over or "nothing"}. Of another shape: '
-            f'{sorted(reshaped) or "nothing"}. Check arch, num_tokens and the '
-            "prefix of init_cfg ('backbone.' for a whole model); weights in "
-            "the authors' layout are converted by tools/convert_checkpoint.py."
-        )
+            f'{sorted(reshaped) or "nothing"}. Check the options of the model '
+            "(arch, num_tokens, in_channels) and init_cfg's prefix "
+            "('backbone.' for a whole model). A classifier goes into a "
+            'detector by init_cfg of its backbone, not by load_from; weights '
+            "in the authors' layout go through tools/convert_checkpoint.py.")
     new = [key for key in own if key not in given]
     print_log(
         f'{name}: {len(given)} of {len(own)} tensors loaded' +
