@@ -69,15 +69,22 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
+def attention_weights(q: Tensor,
+                      k: Tensor,
+                      bias: Optional[Tensor] = None) -> Tensor:
+    """(B, heads, L, d), (B, heads, M, d) -> weights (B, heads, L, M)."""
+    scores = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)
+    if bias is not None:
+        scores = scores + bias
+    return scores.softmax(dim=-1)
+
+
 def attention(q: Tensor,
               k: Tensor,
               v: Tensor,
               bias: Optional[Tensor] = None) -> Tensor:
     """Scaled dot-product attention; every shape is (B, heads, L, d)."""
-    scores = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)
-    if bias is not None:
-        scores = scores + bias
-    return scores.softmax(dim=-1) @ v
+    return attention_weights(q, k, bias) @ v
 
 
 def trunc_normal_(weight: Tensor) -> None:
@@ -98,22 +105,23 @@ def init_linear(module: nn.Module) -> None:
 
 
 class PatchEmbed(nn.Module):
-    """Overlapping patch embedding with stride 8 (paper, Section 4.1).
+    """Overlapping patch embedding (paper, Section 4.1).
 
     Args:
         in_channels: Channels of the image.
         embed_dims: Channels of a token.
+        stride: Pixels between tokens, 8 or 4.
     """
 
-    def __init__(self, in_channels: int, embed_dims: int) -> None:
+    def __init__(self, in_channels: int, embed_dims: int, stride: int) -> None:
         super().__init__()
         mid = embed_dims // 2
         layers: List[nn.Module] = []
-        for channels, groups, stride in ((in_channels, 1, 2), (mid, mid, 1),
-                                         (mid, mid, 1), (mid, mid, 2)):
+        for channels, groups, step in ((in_channels, 1, 2), (mid, mid, 1),
+                                       (mid, mid, 1), (mid, mid, stride // 4)):
             layers += [
                 nn.Conv2d(
-                    channels, mid, 3, stride, 1, groups=groups, bias=False),
+                    channels, mid, 3, step, 1, groups=groups, bias=False),
                 nn.BatchNorm2d(mid),
                 nn.GELU(),
             ]
@@ -128,6 +136,32 @@ class PatchEmbed(nn.Module):
         return self.norm(x.flatten(2).transpose(1, 2)), hw
 
 
+class PlainPatchEmbed(nn.Module):
+    """ViT's patch embedding, "w/o OPE" in the paper's Section 4.1.
+
+    An image that does not divide into patches is padded with zeros at the
+    bottom and at the right.
+
+    Args:
+        in_channels: Channels of the image.
+        embed_dims: Channels of a token.
+        stride: Side of a patch in pixels.
+    """
+
+    def __init__(self, in_channels: int, embed_dims: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.proj = nn.Conv2d(in_channels, embed_dims, stride, stride)
+        self.norm = nn.LayerNorm(embed_dims)
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, HW]:
+        """(B, in_channels, h, w) -> tokens (B, N, C) and their (H, W)."""
+        h, w = x.shape[-2:]
+        x = self.proj(F.pad(x, (0, -w % self.stride, 0, -h % self.stride)))
+        hw = (x.shape[2], x.shape[3])
+        return self.norm(x.flatten(2).transpose(1, 2)), hw
+
+
 class LocalGlobalAttention(nn.Module):
     """Local window attention with local-global broadcast.
 
@@ -138,23 +172,28 @@ class LocalGlobalAttention(nn.Module):
     Args:
         embed_dims: Channels of a token.
         num_heads: Attention heads.
-        num_tokens: Number of global tokens T.
-        window_size: Side of a window in tokens.
+        num_tokens: Number of global tokens T; 0 leaves local attention alone.
+        window_size: Side of a window in tokens; None for the self-attention
+            of ViT over all image tokens, without position biases.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, num_tokens: int,
-                 window_size: int) -> None:
+                 window_size: Optional[int]) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.num_tokens = num_tokens
         self.window_size = window_size
         self.qkv = nn.Linear(embed_dims, embed_dims * 3)
-        self.kv_global = nn.Linear(embed_dims, embed_dims * 2)
+        if num_tokens:
+            self.kv_global = nn.Linear(embed_dims, embed_dims * 2)
         self.proj = nn.Linear(embed_dims, embed_dims)
+        if window_size:
+            self._add_position_biases(window_size)
 
+    def _add_position_biases(self, window_size: int) -> None:
         offsets = 2 * window_size - 1
         self.relative_position_bias_table = nn.Parameter(
-            torch.empty(offsets**2, num_heads))
+            torch.empty(offsets**2, self.num_heads))
         trunc_normal_(self.relative_position_bias_table)
         ys, xs = torch.meshgrid(
             torch.arange(window_size),
@@ -169,19 +208,24 @@ class LocalGlobalAttention(nn.Module):
         """(B, T + N, C) -> (B, T + N, C)."""
         T = self.num_tokens
         qkv = self.qkv(x)
-        q, k, v = split_heads(qkv, self.num_heads, 3)
+        image = self.local_attention(qkv[:, T:], hw)
+        if T == 0:
+            return self.proj(image)
 
+        q, k, v = split_heads(qkv, self.num_heads, 3)
         gathered = attention(q[:, :, :T], k[:, :, T:], v[:, :, T:])
         tokens = merge_heads(gathered)
         k_global, v_global = split_heads(
             self.kv_global(tokens), self.num_heads, 2)
-
-        image = self.local_attention(qkv[:, T:], hw) + merge_heads(
-            attention(q[:, :, T:], k_global, v_global))
+        broadcast = attention(q[:, :, T:], k_global, v_global)
+        image = image + merge_heads(broadcast)
         return self.proj(torch.cat([tokens, image], dim=1))
 
     def local_attention(self, qkv: Tensor, hw: HW) -> Tensor:
         """Attention within windows, (B, N, 3C) -> (B, N, C)."""
+        if self.window_size is None:
+            return merge_heads(attention(*split_heads(qkv, self.num_heads, 3)))
+
         H, W = hw
         s = self.window_size
         qkv = self._pad(qkv.unflatten(1, hw), -H % s, -W % s)
@@ -218,9 +262,9 @@ class LocalGlobalAttention(nn.Module):
         """Resize the position biases if the window size has changed."""
         name = prefix + 'relative_position_bias_table'
         table = state_dict.get(name)
-        rows = len(self.relative_position_bias_table)
-        if table is not None and len(table) != rows:
-            old, new = int(len(table)**0.5), int(rows**0.5)
+        new = 2 * (self.window_size or 0) - 1
+        if table is not None and self.window_size and len(table) != new**2:
+            old = int(len(table)**0.5)
             grid = table.t().reshape(1, -1, old, old)
             grid = F.interpolate(grid, size=(new, new), mode='bicubic')
             state_dict[name] = grid.flatten(2).squeeze(0).t()
@@ -229,35 +273,47 @@ class LocalGlobalAttention(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
+@MODELS.register_module()
 class BiDimensionalAttention(nn.Module):
     """Gates over channels and over tokens (paper, Section 3.2, Figure 7).
 
     Args:
         embed_dims: Channels of a token.
         reduction: Ratio r of the reduction layers.
+        spatial_attn: Gate each token.
+        channel_attn: Gate each channel.
     """
 
-    def __init__(self, embed_dims: int, reduction: int = 4) -> None:
+    def __init__(self,
+                 embed_dims: int,
+                 reduction: int = 4,
+                 spatial_attn: bool = True,
+                 channel_attn: bool = True) -> None:
         super().__init__()
+        self.spatial_attn = spatial_attn
+        self.channel_attn = channel_attn
         mid = embed_dims // reduction
         self.norm = nn.LayerNorm(embed_dims)
         self.global_reduce = nn.Linear(embed_dims, mid)
-        self.local_reduce = nn.Linear(embed_dims, mid)
-        self.channel_select = nn.Linear(mid, embed_dims)
-        self.spatial_select = nn.Linear(mid * 2, 1)
         self.act = nn.GELU()
+        if spatial_attn:
+            self.local_reduce = nn.Linear(embed_dims, mid)
+            self.spatial_select = nn.Linear(mid * 2, 1)
+        if channel_attn:
+            self.channel_select = nn.Linear(mid, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C), for any number of tokens L."""
         normed = self.norm(x)
         mean = normed.mean(dim=1, keepdim=True)
         mean = self.act(self.global_reduce(mean))
-        local = self.act(self.local_reduce(normed))
-
-        channel = self.channel_select(mean).sigmoid()
-        spatial = torch.cat([local, mean.expand_as(local)], dim=-1)
-        spatial = self.spatial_select(spatial).sigmoid()
-        return x * channel * spatial
+        if self.channel_attn:
+            x = x * self.channel_select(mean).sigmoid()
+        if self.spatial_attn:
+            local = self.act(self.local_reduce(normed))
+            spatial = torch.cat([local, mean.expand_as(local)], dim=-1)
+            x = x * self.spatial_select(spatial).sigmoid()
+        return x
 
 
 class FFN(nn.Module):
@@ -266,15 +322,23 @@ class FFN(nn.Module):
     Args:
         embed_dims: Channels of a token.
         mlp_ratio: Hidden channels over ``embed_dims``.
+        spatial_attn: Gate each token.
+        channel_attn: Gate each channel.
     """
 
-    def __init__(self, embed_dims: int, mlp_ratio: float) -> None:
+    def __init__(self, embed_dims: int, mlp_ratio: float, spatial_attn: bool,
+                 channel_attn: bool) -> None:
         super().__init__()
         hidden = int(embed_dims * mlp_ratio)
         self.fc1 = nn.Linear(embed_dims, hidden)
         self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, embed_dims)
-        self.attn = BiDimensionalAttention(embed_dims)
+        self.attn: nn.Module = nn.Identity()
+        if spatial_attn or channel_attn:
+            self.attn = BiDimensionalAttention(
+                embed_dims,
+                spatial_attn=spatial_attn,
+                channel_attn=channel_attn)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C)."""
@@ -288,17 +352,21 @@ class ResidualPatchMerging(nn.Module):
         in_channels: Channels C of the incoming tokens.
         out_channels: Channels of the outgoing tokens.
         num_tokens: Number of global tokens T, which keep their number.
+        residual: Add the max-pooled map. Without it this is Swin's merging.
     """
 
-    def __init__(self, in_channels: int, out_channels: int,
-                 num_tokens: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, num_tokens: int,
+                 residual: bool) -> None:
         super().__init__()
         self.num_tokens = num_tokens
+        self.residual = residual
         self.norm = nn.LayerNorm(in_channels * 4)
         self.reduction = nn.Linear(in_channels * 4, out_channels, bias=False)
-        self.res_proj = nn.Linear(in_channels, out_channels, bias=False)
-        self.norm2 = nn.LayerNorm(in_channels)
-        self.proj = nn.Linear(in_channels, out_channels, bias=False)
+        if residual:
+            self.res_proj = nn.Linear(in_channels, out_channels, bias=False)
+        if num_tokens:
+            self.norm2 = nn.LayerNorm(in_channels)
+            self.proj = nn.Linear(in_channels, out_channels, bias=False)
 
     def forward(self, x: Tensor, hw: HW) -> Tuple[Tensor, HW]:
         """(B, T + N, C) -> (B, T + ceil(H / 2) * ceil(W / 2), out_channels).
@@ -308,8 +376,6 @@ class ResidualPatchMerging(nn.Module):
         """
         T = self.num_tokens
         H, W = hw
-        tokens = self.proj(self.norm2(x[:, :T]))
-
         image = x[:, T:].unflatten(1, hw)
         if H % 2 or W % 2:
             image = F.pad(image, (0, 0, 0, W % 2, 0, H % 2))
@@ -319,7 +385,11 @@ class ResidualPatchMerging(nn.Module):
         patches = image.view(B, H // 2, 2, W // 2, 2, C)
         patches = patches.permute(0, 1, 3, 4, 2, 5).reshape(B, -1, 4, C)
         image = self.reduction(self.norm(patches.flatten(2)))
-        image = image + self.res_proj(patches.amax(dim=2))
+        if self.residual:
+            image = image + self.res_proj(patches.amax(dim=2))
+        if T == 0:
+            return image, hw
+        tokens = self.proj(self.norm2(x[:, :T]))
         return torch.cat([tokens, image], dim=1), hw
 
 
@@ -332,12 +402,15 @@ class LightViTBlock(nn.Module):
         num_tokens: Number of global tokens T.
         window_size: Side of a window in tokens.
         mlp_ratio: Hidden channels of the FFN over ``embed_dims``.
+        spatial_attn: Gate each token in the FFN.
+        channel_attn: Gate each channel in the FFN.
         drop_path_rate: Probability to drop a residual branch of an image.
         drop_tokens: Drop the global tokens between attention and FFN.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, num_tokens: int,
-                 window_size: int, mlp_ratio: float, drop_path_rate: float,
+                 window_size: Optional[int], mlp_ratio: float,
+                 spatial_attn: bool, channel_attn: bool, drop_path_rate: float,
                  drop_tokens: bool) -> None:
         super().__init__()
         self.num_dropped = num_tokens if drop_tokens else 0
@@ -345,7 +418,7 @@ class LightViTBlock(nn.Module):
         self.attn = LocalGlobalAttention(embed_dims, num_heads, num_tokens,
                                          window_size)
         self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.mlp = FFN(embed_dims, mlp_ratio)
+        self.mlp = FFN(embed_dims, mlp_ratio, spatial_attn, channel_attn)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, hw: HW) -> Tensor:
@@ -364,9 +437,19 @@ class LightViT(BaseModule):
             :attr:`arch_zoo`: ``embed_dims``, ``depths``, ``num_heads`` and
             ``mlp_ratios``, one entry per stage, and ``num_tokens``.
         in_channels: Channels of the image.
-        num_tokens: Number of global tokens. Defaults to that of ``arch``.
+        num_tokens: Number of global tokens. Defaults to that of ``arch``; 0
+            leaves out the global attention (Tables 5 and 6).
         window_size: Side of an attention window in tokens. On loading
             weights of another window size the position biases are resized.
+            None is ViT's self-attention over the whole map (Table 5).
+        spatial_attn: Whether the FFN has the spatial attention (Table 5).
+        channel_attn: Whether the FFN has the channel attention (Table 5).
+        stem_stride: Stride of the stem and of the first stage, 8 or, as
+            with four stages in Section 4.1, 4.
+        overlapping_patch_embed: Whether the stem is the overlapping patch
+            embedding, else one convolution as in ViT (Section 4.1).
+        residual_patch_merging: Whether the patch merging has its residual
+            branch (Section 4.1).
         drop_path_rate: Stochastic depth rate of the last block; it grows
             linearly from 0 over all blocks.
         out_indices: Stages whose output is returned, in increasing order.
@@ -428,7 +511,12 @@ class LightViT(BaseModule):
                  arch: Union[str, dict] = 'tiny',
                  in_channels: int = 3,
                  num_tokens: Optional[int] = None,
-                 window_size: int = 7,
+                 window_size: Optional[int] = 7,
+                 spatial_attn: bool = True,
+                 channel_attn: bool = True,
+                 stem_stride: int = 8,
+                 overlapping_patch_embed: bool = True,
+                 residual_patch_merging: bool = True,
                  drop_path_rate: float = 0.1,
                  out_indices: Sequence[int] = (0, 1, 2),
                  out_type: str = 'featmap',
@@ -463,11 +551,16 @@ class LightViT(BaseModule):
         if out_type not in self.out_types:
             raise ValueError(f'out_type={out_type!r} should be one of '
                              f'{self.out_types}')
-        for name, value in (('num_tokens', self.num_tokens),
-                            ('window_size', window_size), ('in_channels',
-                                                           in_channels)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{name}={value!r} should be an integer >= 1')
+        for name, value, least in (('num_tokens', self.num_tokens, 0),
+                                   ('window_size', window_size, 1),
+                                   ('in_channels', in_channels, 1)):
+            if name == 'window_size' and value is None:
+                continue
+            if not isinstance(value, int) or value < least:
+                raise ValueError(
+                    f'{name}={value!r} should be an integer >= {least}')
+        if stem_stride not in (4, 8):
+            raise ValueError(f'stem_stride={stem_stride} should be 4 or 8')
         if not 0 <= drop_path_rate < 1:
             raise ValueError(
                 f'drop_path_rate={drop_path_rate} should be in [0, 1)')
@@ -478,10 +571,14 @@ class LightViT(BaseModule):
         self.norm_eval = norm_eval or stem_norm_eval
         self.with_cp = with_cp
 
-        self.patch_embed = PatchEmbed(in_channels, self.embed_dims[0])
-        self.global_token = nn.Parameter(
-            torch.empty(1, self.num_tokens, self.embed_dims[0]))
-        trunc_normal_(self.global_token)
+        patch_embed = (
+            PatchEmbed if overlapping_patch_embed else PlainPatchEmbed)
+        self.patch_embed = patch_embed(in_channels, self.embed_dims[0],
+                                       stem_stride)
+        if self.num_tokens:
+            self.global_token = nn.Parameter(
+                torch.empty(1, self.num_tokens, self.embed_dims[0]))
+            trunc_normal_(self.global_token)
 
         drop_path_rates = torch.linspace(0, drop_path_rate,
                                          sum(self.depths)).tolist()
@@ -491,7 +588,8 @@ class LightViT(BaseModule):
             if i > 0:
                 stage.append(
                     ResidualPatchMerging(self.embed_dims[i - 1],
-                                         self.embed_dims[i], self.num_tokens))
+                                         self.embed_dims[i], self.num_tokens,
+                                         residual_patch_merging))
             for j in range(self.depths[i]):
                 is_last = (i, j) == (num_stages - 1, self.depths[i] - 1)
                 stage.append(
@@ -501,6 +599,8 @@ class LightViT(BaseModule):
                         self.num_tokens,
                         window_size,
                         settings['mlp_ratios'][i],
+                        spatial_attn,
+                        channel_attn,
                         drop_path_rates.pop(0),
                         drop_tokens=is_last and out_type == 'featmap'))
             self.stages.append(stage)
@@ -542,7 +642,7 @@ class LightViT(BaseModule):
 
         Returns:
             One tensor per stage, (B, C, H, W) or (B, T + N, C) as
-            ``out_type`` says; stage i has stride 8 * 2 ** i.
+            ``out_type`` says; stage i has stride stem_stride * 2 ** i.
 
         Raises:
             ValueError: If the input has another shape.
@@ -553,8 +653,9 @@ class LightViT(BaseModule):
                 f'(batch, {self.in_channels}, height, width); '
                 'in_channels sets the number of channels')
         x, hw = self.patch_embed(x)
-        tokens = self.global_token.expand(len(x), -1, -1)
-        x = torch.cat([tokens, x], dim=1)
+        if self.num_tokens:
+            tokens = self.global_token.expand(len(x), -1, -1)
+            x = torch.cat([tokens, x], dim=1)
 
         outs = []
         for i, stage in enumerate(self.stages):
@@ -589,7 +690,8 @@ class LightViT(BaseModule):
     def _freeze_stages(self) -> None:
         if self.frozen_stages < 0:
             return
-        self.global_token.requires_grad_(False)
+        if self.num_tokens:
+            self.global_token.requires_grad_(False)
         frozen = [self.patch_embed, *self.stages[:self.frozen_stages + 1]]
         frozen += [
             getattr(self, f'norm{i}') for i in self.out_indices

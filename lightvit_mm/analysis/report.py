@@ -1,0 +1,47 @@
+"""Tables as Markdown."""
+from dataclasses import dataclass, field
+from typing import List, Optional, Sequence
+
+
+@dataclass
+class Table:
+    """A titled table of texts and numbers.
+
+    Args:
+        title: One line.
+        header: Names of the columns.
+        rows: A cell is text, a number, or None where there is no value.
+        notes: Lines below the table.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: List[Sequence] = field(default_factory=list)
+    notes: List[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """The table in Markdown, its columns aligned for reading as text."""
+        texts = [list(self.header)]
+        texts += [[_text(cell) for cell in row] for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*texts)]
+        lines = [
+            '| ' + ' | '.join(
+                text.ljust(width) for text, width in zip(row, widths)) + ' |'
+            for row in texts
+        ]
+        lines.insert(1, '| ' + ' | '.join('-' * w for w in widths) + ' |')
+        paragraphs = [f'### {self.title}', '\n'.join(lines), *self.notes]
+        return '\n\n'.join(paragraphs) + '\n'
+
+
+def _text(cell) -> str:
+    if cell is None:
+        return '–'
+    return f'{cell:.4g}' if isinstance(cell, float) else str(cell)
+
+
+def difference(ours: Optional[float], published: Optional[float]) -> str:
+    """The signed difference in per cent, or a dash without a figure."""
+    if ours is None or published is None:
+        return '–'
+    return f'{ours / published - 1:+.1%}'
