@@ -6,7 +6,11 @@ hub.install()
 
 # Registers the addresses lightvit://.
 from . import checkpoints  # noqa: E402, F401
-from .models import LightViT, LightViTFPN, LightViTTokenNeck  # noqa: E402
+from .models import (BiDimensionalAttention, LightViT,  # noqa: E402
+                     LightViTFPN, LightViTTokenNeck)
 from .version import __version__  # noqa: E402
 
-__all__ = ['LightViT', 'LightViTFPN', 'LightViTTokenNeck', '__version__']
+__all__ = [
+    'BiDimensionalAttention', 'LightViT', 'LightViTFPN', 'LightViTTokenNeck',
+    '__version__'
+]

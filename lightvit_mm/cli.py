@@ -6,7 +6,6 @@ from typing import Optional
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.hub import get_config
 
 from . import hub
 
@@ -40,20 +39,14 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         FileNotFoundError: If there is no such config.
     """
-    path = hub.resolve(args.config)
-    if '::' not in path and not Path(path).is_file():
-        raise FileNotFoundError(
-            f'There is no config {path}. Name a file, such as those in '
-            'configs/, or PACKAGE::CONFIG for one of an installed package.')
-    load = get_config if '::' in path else Config.fromfile
-    cfg = load(path)
+    cfg = hub.read_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('work_dirs', Path(path).stem)
+        cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename).stem)
     if args.launcher != 'none' and not torch.cuda.is_available():
         _distribute_on_cpu(cfg)
     return cfg

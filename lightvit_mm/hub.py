@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Optional, Tuple
 
 from mmengine.config import Config
+from mmengine.hub import get_config
 
 _PACKAGE = Path(__file__).parent
 _MIM = _PACKAGE / '.mim'
@@ -60,6 +61,25 @@ def resolve(name: str) -> str:
     if separator and package == _PACKAGE.name:
         return str(ROOT / 'configs' / config)
     return name
+
+
+def read_config(name: str) -> Config:
+    """Read a config.
+
+    Args:
+        name: A file, or PACKAGE::CONFIG for one of an installed package.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+    """
+    path = resolve(name)
+    if '::' in path:
+        return get_config(path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f'There is no config {path}. Name a file, such as those in '
+            'configs/, or PACKAGE::CONFIG for one of an installed package.')
+    return Config.fromfile(path)
 
 
 def _resolve_own_configs() -> None:

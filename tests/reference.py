@@ -1,9 +1,10 @@
 """LightViT stated a second time, plainly, from the paper and its state dict.
 
 One function per equation, one window after the other, nothing shared with the
-package: slow, and only there to test against.
+package: slow, and only there to test against. What an ablation leaves out is
+left out here where its weights are missing.
 """
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -28,10 +29,18 @@ def layer_norm(x: Tensor, weights: Weights, name: str, eps: float) -> Tensor:
     return F.layer_norm(x, weight.shape, weight, weights[f'{name}.bias'], eps)
 
 
-def stem(image: Tensor, weights: Weights) -> Tensor:
-    """Overlapping patch embedding in evaluation mode -> (B, H, W, C)."""
+def stem(image: Tensor, weights: Weights, stride: int) -> Tensor:
+    """Patch embedding in evaluation mode -> (B, H, W, C)."""
     x = image
-    for conv, stride in ((0, 2), (3, 1), (6, 1), (9, 2)):
+    if 'stem.0.weight' not in weights:
+        h, w = image.shape[2:]
+        x = image.new_zeros(*image.shape[:2], -(-h // stride) * stride,
+                            -(-w // stride) * stride)
+        x[:, :, :h, :w] = image
+        x = F.conv2d(x, weights['proj.weight'], weights['proj.bias'], stride)
+        return layer_norm(x.permute(0, 2, 3, 1), weights, 'norm', 1e-5)
+    last = {8: 2, 4: 1}[stride]
+    for conv, stride in ((0, 2), (3, 1), (6, 1), (9, last)):
         kernel = weights[f'stem.{conv}.weight']
         groups = 1 if conv == 0 else len(kernel)
         x = F.conv2d(x, kernel, None, stride, 1, groups=groups)
@@ -62,13 +71,17 @@ def position_bias(table: Tensor, size: int, head: int) -> Tensor:
     return bias
 
 
-def attention(x: Tensor, hw, num_tokens: int, size: int,
+def attention(x: Tensor, hw, num_tokens: int, num_heads: int, size: int,
               weights: Weights) -> Tensor:
     """Figure 6 for one image: (T + N, C) -> (T + N, C)."""
     H, W = hw
-    table = weights['relative_position_bias_table']
-    num_heads = table.shape[1]
-    bias = [position_bias(table, size, head) for head in range(num_heads)]
+    bias = [0.] * num_heads
+    if size is None:
+        size = max(hw)
+        assert H == W, 'one window is stated for square maps'
+    else:
+        table = weights['relative_position_bias_table']
+        bias = [position_bias(table, size, head) for head in range(num_heads)]
     tokens, image = x[:num_tokens], x[num_tokens:].view(H, W, -1)
     C = image.shape[2]
     padded = image.new_zeros(-(-H // size) * size, -(-W // size) * size, C)
@@ -86,6 +99,8 @@ def attention(x: Tensor, hw, num_tokens: int, size: int,
             ], dim=1)
             local[window] = out.view(size, size, C)
 
+    if num_tokens == 0:
+        return linear(local[:H, :W].reshape(-1, C), weights, 'proj')
     q, k, v = (part[:H, :W].reshape(-1, C) for part in (q, k, v))
     token_q = linear(tokens, weights, 'qkv')[:, :C]
     gathered = torch.cat([
@@ -107,47 +122,62 @@ def ffn(x: Tensor, weights: Weights) -> Tensor:
     """Figure 7 for one image: (L, C) -> (L, C)."""
     x = linear(F.gelu(linear(x, weights, 'fc1')), weights, 'fc2')
     weights = sub(weights, 'attn.')
+    if not weights:
+        return x
     normed = layer_norm(x, weights, 'norm', 1e-5)
     mean = F.gelu(linear(normed.mean(0), weights, 'global_reduce'))
-    local = F.gelu(linear(normed, weights, 'local_reduce'))
-    channel = torch.sigmoid(linear(mean, weights, 'channel_select'))
-    both = torch.cat([local, mean.expand(len(local), -1)], dim=1)
-    spatial = torch.sigmoid(linear(both, weights, 'spatial_select'))
-    return x * channel * spatial
+    gate = torch.ones_like(x)
+    if 'channel_select.weight' in weights:
+        gate = gate * torch.sigmoid(linear(mean, weights, 'channel_select'))
+    if 'spatial_select.weight' in weights:
+        local = F.gelu(linear(normed, weights, 'local_reduce'))
+        both = torch.cat([local, mean.expand(len(local), -1)], dim=1)
+        gate = gate * torch.sigmoid(linear(both, weights, 'spatial_select'))
+    return x * gate
 
 
 def merge(x: Tensor, hw, num_tokens: int, weights: Weights):
     """Figure 5c for one image -> (T + ceil(H / 2) * ceil(W / 2), C')."""
     H, W = hw
-    tokens = linear(
-        layer_norm(x[:num_tokens], weights, 'norm2', 1e-5), weights, 'proj')
     image = x.new_zeros(H + H % 2, W + W % 2, x.shape[1])
     image[:H, :W] = x[num_tokens:].view(H, W, -1)
     neighbours = [image[i::2, j::2] for j in (0, 1) for i in (0, 1)]
     merged = layer_norm(torch.cat(neighbours, dim=2), weights, 'norm', 1e-5)
     merged = linear(merged, weights, 'reduction')
-    pooled = F.max_pool2d(image.permute(2, 0, 1), 2).permute(1, 2, 0)
-    merged = merged + linear(pooled, weights, 'res_proj')
+    if 'res_proj.weight' in weights:
+        pooled = F.max_pool2d(image.permute(2, 0, 1), 2).permute(1, 2, 0)
+        merged = merged + linear(pooled, weights, 'res_proj')
     hw = merged.shape[:2]
+    if num_tokens == 0:
+        return merged.flatten(0, 1), hw
+    tokens = linear(
+        layer_norm(x[:num_tokens], weights, 'norm2', 1e-5), weights, 'proj')
     return torch.cat([tokens, merged.flatten(0, 1)]), hw
 
 
 def lightvit(image: Tensor, weights: Weights, depths: Sequence[int],
-             window_size: int, drop_tokens: bool) -> List[Tensor]:
+             num_heads: Sequence[int], window_size: Optional[int],
+             drop_tokens: bool, stride: int = 8) -> List[Tensor]:
     """All tokens or, with ``drop_tokens``, the map of each stage, normed.
 
     Args:
         image: One image (1, C, h, w).
         weights: State dict of the whole network, in evaluation mode.
         depths: Blocks per stage.
-        window_size: Side of a window.
+        num_heads: Attention heads per stage.
+        window_size: Side of a window; None for one window without position
+            biases, of a square image.
         drop_tokens: The authors' detectors drop the global tokens before
             the last FFN.
+        stride: Of the stem, 8 or 4.
     """
-    image_tokens = stem(image, sub(weights, 'patch_embed.'))[0]
+    image_tokens = stem(image, sub(weights, 'patch_embed.'), stride)[0]
     hw = image_tokens.shape[:2]
-    num_tokens = weights['global_token'].shape[1]
-    x = torch.cat([weights['global_token'][0], image_tokens.flatten(0, 1)])
+    x = image_tokens.flatten(0, 1)
+    num_tokens = 0
+    if 'global_token' in weights:
+        num_tokens = weights['global_token'].shape[1]
+        x = torch.cat([weights['global_token'][0], x])
     outs = []
     for i, depth in enumerate(depths):
         if i > 0:
@@ -156,7 +186,7 @@ def lightvit(image: Tensor, weights: Weights, depths: Sequence[int],
             block = sub(weights, f'stages.{i}.{j + (i > 0)}.')
             x = x + attention(
                 layer_norm(x, block, 'norm1', 1e-6), hw, num_tokens,
-                window_size, sub(block, 'attn.'))
+                num_heads[i], window_size, sub(block, 'attn.'))
             if drop_tokens and (i, j) == (len(depths) - 1, depth - 1):
                 x = x[num_tokens:]
             x = x + ffn(layer_norm(x, block, 'norm2', 1e-6),

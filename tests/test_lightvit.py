@@ -97,9 +97,57 @@ def test_any_size_agrees_with_the_plain_statement(size, window_size, out_type):
     model.load_state_dict(weights)
     image = torch.randn(1, 3, *size, dtype=torch.double)
     expected = reference.lightvit(
-        image, weights, NANO['depths'], window_size, out_type == 'featmap')
+        image, weights, NANO['depths'], NANO['num_heads'], window_size,
+        out_type == 'featmap')
     for out, plain in zip(model(image), expected):
         torch.testing.assert_close(out, plain)
+
+
+FOUR_STAGES = dict(
+    embed_dims=(8, 8, 16, 32),
+    depths=(1, 1, 1, 1),
+    num_heads=(1, 2, 2, 4),
+    mlp_ratios=(2, 2, 2, 2),
+    num_tokens=2)
+ABLATIONS = dict(
+    vanilla_attn=dict(
+        window_size=None, num_tokens=0, spatial_attn=False,
+        channel_attn=False),
+    vanilla_attn_with_tokens=dict(window_size=None),
+    local_attn=dict(num_tokens=0, spatial_attn=False, channel_attn=False),
+    global_attn=dict(spatial_attn=False, channel_attn=False),
+    spatial_attn=dict(channel_attn=False),
+    channel_attn=dict(spatial_attn=False),
+    no_tokens=dict(num_tokens=0),
+    four_stages=dict(arch=FOUR_STAGES, stem_stride=4, out_indices=(0, 1, 2,
+                                                                   3)),
+    no_residual=dict(residual_patch_merging=False),
+    plain_patch_embed=dict(overlapping_patch_embed=False))
+
+
+@pytest.mark.parametrize('out_type', ['featmap', 'raw'])
+@pytest.mark.parametrize('name', ABLATIONS)
+def test_ablation_agrees_with_the_plain_statement(name, out_type):
+    torch.manual_seed(0)
+    options = {'arch': NANO, 'out_type': out_type, **ABLATIONS[name]}
+    model = LightViT(drop_path_rate=0, **options).double().eval()
+    weights = golden.rule_state_dict(model.state_dict(), 'plain')
+    model.load_state_dict(weights)
+    image = torch.randn(1, 3, 75, 77, dtype=torch.double)
+    arch = options['arch']
+    outs = model(image)
+    expected = reference.lightvit(
+        image, weights, arch['depths'], arch['num_heads'],
+        options.get('window_size', 7), out_type == 'featmap',
+        options.get('stem_stride', 8))
+    assert len(outs) == len(expected) == len(arch['depths'])
+    for out, plain in zip(outs, expected):
+        torch.testing.assert_close(out, plain)
+
+    model.train()
+    sum((out * torch.randn_like(out)).sum() for out in model(image)).backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad.any(), parameter_name
 
 
 def test_images_of_a_batch_do_not_mix():
@@ -273,7 +321,8 @@ def test_in_channels_and_num_tokens():
     (dict(out_indices=(0, 1), frozen_stages=2), 'frozen_stages=2.*to 1'),
     (dict(frozen_stages=-2), 'frozen_stages=-2 should be -1'),
     (dict(out_type='cls_token'), "'cls_token'.*featmap.*raw"),
-    (dict(num_tokens=0), 'num_tokens=0 should be an integer >= 1'),
+    (dict(num_tokens=-1), 'num_tokens=-1 should be an integer >= 0'),
+    (dict(stem_stride=16), 'stem_stride=16 should be 4 or 8'),
     (dict(window_size=7.), 'window_size=7.0 should be an integer'),
     (dict(drop_path_rate=1.), r'drop_path_rate=1.0 should be in \[0, 1\)'),
 ])

@@ -1,17 +1,35 @@
 """Parameters and multiply-adds, by a full count and by the authors' formula.
 
-PyTorch's own counter sees each operator that runs, whoever calls it, fused
-attention included; one multiply-add is two of its FLOPs. Like the paper, it
-leaves out norms, activations, pooling and interpolation, which multiply no
-matrices.
+PyTorch's own counter sees each operator that runs, whoever calls it; what it
+lacks is added here. One multiply-add is two of its FLOPs. As in the paper,
+norms, activations, pooling and interpolation, which multiply no matrices, are
+left out.
 """
-from typing import Callable, Tuple
+from math import prod
+from typing import Callable, Dict, Sequence, Tuple
 
 import torch
+import torchvision  # noqa: F401  its operators
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.lightvit import BiDimensionalAttention, LocalGlobalAttention
+
+
+def _fused_attention_flops(query: Sequence[int], key: Sequence[int],
+                           value: Sequence[int], *_, **__) -> int:
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _deform_conv_flops(_, weight: Sequence[int], *__, out_shape, **___) -> int:
+    return 2 * prod(out_shape) * prod(weight[1:])
+
+
+_MORE_OPERATORS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
+    _fused_attention_flops,
+    torch.ops.torchvision.deform_conv2d: _deform_conv_flops,
+}
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -20,11 +38,18 @@ def count_parameters(model: nn.Module) -> int:
 
 
 @torch.no_grad()
+def multiply_adds_by_operator(forward: Callable, *inputs) -> Dict[str, int]:
+    """Multiply-adds of one call, by PyTorch's names of its operators."""
+    with FlopCounterMode(
+            display=False, custom_mapping=_MORE_OPERATORS) as counter:
+        forward(*inputs)
+    flops = counter.get_flop_counts().get('Global', {})
+    return {str(operator): count // 2 for operator, count in flops.items()}
+
+
 def count_multiply_adds(forward: Callable, *inputs) -> int:
     """Multiply-adds of every matrix product and convolution of one call."""
-    with FlopCounterMode(display=False) as counter:
-        forward(*inputs)
-    return counter.get_total_flops() // 2
+    return sum(multiply_adds_by_operator(forward, *inputs).values())
 
 
 def count_as_authors(model: nn.Module, *inputs) -> int:

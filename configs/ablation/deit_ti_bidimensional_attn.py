@@ -1,0 +1,13 @@
+"""DeiT-Ti with LightViT's bi-dimensional attention in each FFN (Section 3.2).
+
+tools/dist_train.sh configs/ablation/deit_ti_bidimensional_attn.py 4
+"""
+_base_ = 'mmpretrain::deit/deit-tiny_4xb256_in1k.py'
+
+custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='lightvit_mm.with_bidimensional_attention',
+        backbone=_base_.model.backbone))

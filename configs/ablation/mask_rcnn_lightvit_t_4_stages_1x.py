@@ -1,0 +1,25 @@
+"""Mask R-CNN with the four-stage LightViT-T, 1x schedule (Section 4.1).
+
+Its neck makes no extra level. Give the ImageNet weights, trained with
+lightvit_t_4_stages.py, by --cfg-options model.backbone.init_cfg.checkpoint=PATH
+
+Published on val2017: box AP 37.5.
+
+tools/dist_train.sh configs/ablation/mask_rcnn_lightvit_t_4_stages_1x.py 8
+"""
+_base_ = '../mask_rcnn_lightvit_t_1x.py'
+
+model = dict(
+    backbone=dict(
+        arch=dict(
+            _delete_=True,
+            embed_dims=(32, 64, 128, 256),
+            depths=(1, 1, 6, 6),
+            num_heads=(1, 2, 4, 8),
+            mlp_ratios=(8, 8, 4, 4),
+            num_tokens=8),
+        stem_stride=4,
+        out_indices=(0, 1, 2, 3),
+        init_cfg=dict(checkpoint='work_dirs/lightvit_t_4_stages/epoch_300.pth',
+                      prefix='backbone.')),
+    neck=dict(in_channels=[32, 64, 128, 256], num_extra_trans_convs=0))

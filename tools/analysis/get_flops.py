@@ -1,0 +1,65 @@
+"""Count parameters and multiply-adds of any mmpretrain, mmdet or mmseg config.
+
+Every matrix product and convolution of the network counts, whoever calls it.
+"""
+import argparse
+
+import torch
+from mmengine.config import DictAction
+
+from lightvit_mm import LightViT, hub
+from lightvit_mm.analysis.complexity import (count_as_authors,
+                                             count_multiply_adds,
+                                             count_parameters)
+from lightvit_mm.analysis.models import build_model, forward_tensors
+
+SHAPES = dict(mmpretrain=(224, 224), mmdet=(800, 1280), mmseg=(512, 512))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'config', help='config file, or PACKAGE::CONFIG of an installed one')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        help='of the image; by default 224 224 for mmpretrain, 800 1280 for '
+        'mmdet, 512 512 for mmseg')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        cfg = hub.read_config(args.config)
+    except FileNotFoundError as error:
+        raise SystemExit(error)
+    cfg.merge_from_dict(args.cfg_options or {})
+    if 'default_scope' not in cfg:
+        raise SystemExit(f'{args.config} has no default_scope, which says '
+                         'whose model it is; name a whole config, not a base')
+    shape = args.shape or SHAPES[cfg.default_scope]
+    if min(shape) < 1:
+        raise SystemExit(f'--shape {shape} should be two numbers from 1 on')
+    model = build_model(cfg)
+    image = torch.rand(1, 3, *shape)
+
+    print(f'{args.config} at {shape[0]} x {shape[1]}\n'
+          f'parameters     {count_parameters(model) / 1e6:10.3f} M')
+    count = count_multiply_adds(forward_tensors, model, image)
+    print(f'multiply-adds  {count / 1e9:10.3f} G')
+    if isinstance(model.backbone, LightViT) and cfg.default_scope == (
+            'mmpretrain'):
+        count = count_as_authors(model, image)
+        print(f"               {count / 1e9:10.3f} G by the authors' formula")
+
+
+if __name__ == '__main__':
+    main()

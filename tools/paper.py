@@ -1,0 +1,76 @@
+"""Make a table or figure of the LightViT paper again.
+
+Prints it beside the paper's figures and writes it as Markdown, figures as PNG
+too.
+"""
+import argparse
+from pathlib import Path
+
+from mmengine.utils import mkdir_or_exist
+
+from lightvit_mm.paper import EXPERIMENTS
+from lightvit_mm.paper.options import Options
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'name', nargs='?', metavar='NAME', help='which one; see --list')
+    parser.add_argument(
+        '--list', action='store_true', help='list the names and what they are')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/paper'),
+        help='folder for Markdown and pictures (default: %(default)s)')
+    parser.add_argument(
+        '--device', default='cpu', help='cpu or cuda, where speed is measured')
+    parser.add_argument(
+        '--amp', action='store_true', help='measure in mixed precision')
+    parser.add_argument(
+        '--compile', action='store_true', help='measure with torch.compile')
+    parser.add_argument(
+        '--batch-size', type=int, default=16, help='images of a batch')
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=5,
+        help='rounds in which all models are measured in turn')
+    parser.add_argument(
+        '--config',
+        default=Options.config,
+        help='figure4: config whose attention is drawn')
+    parser.add_argument(
+        '--checkpoint', help='figure4: its weights, by default the published')
+    parser.add_argument(
+        '--images',
+        nargs='+',
+        type=Path,
+        default=[],
+        help='figure4: images, by default two sample photographs')
+    args = parser.parse_args()
+    if not args.list and args.name not in EXPERIMENTS:
+        parser.error(f'NAME should be one of {", ".join(EXPERIMENTS)} and is '
+                     f'{args.name}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    if args.list:
+        for name, experiment in EXPERIMENTS.items():
+            print(f'{name:10} {experiment.__doc__.splitlines()[0]}')
+        return
+    options = vars(args)
+    name = options.pop('name')
+    options.pop('list')
+    mkdir_or_exist(args.out)
+    tables = EXPERIMENTS[name](Options(**options))
+    text = '\n'.join(table.markdown() for table in tables)
+    path = args.out / f'{name}.md'
+    path.write_text(text)
+    print(f'{text}\nWritten: {path}')
+
+
+if __name__ == '__main__':
+    main()
