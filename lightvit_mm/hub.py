@@ -9,6 +9,7 @@
   ``mmpretrain.get_model('lightvit-tiny_8xb128_in1k')``. mmpretrain is not
   imported for that: they are registered as soon as it is.
 """
+import difflib
 import functools
 import sys
 from importlib.abc import MetaPathFinder
@@ -16,10 +17,9 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 from mmengine.config import Config
-from mmengine.hub import get_config
 
 _PACKAGE = Path(__file__).parent
 _MIM = _PACKAGE / '.mim'
@@ -55,14 +55,6 @@ def _register_models(module: ModuleType) -> None:
         ROOT / 'model-index.yml', config_prefix=ROOT)
 
 
-def resolve(name: str) -> str:
-    """The file of ``lightvit_mm::CONFIG``; any other name as it is."""
-    package, separator, config = name.partition('::')
-    if separator and package == _PACKAGE.name:
-        return str(ROOT / 'configs' / config)
-    return name
-
-
 def read_config(name: str) -> Config:
     """Read a config.
 
@@ -71,15 +63,44 @@ def read_config(name: str) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such config.
+        ModuleNotFoundError: If the package is not installed.
     """
-    path = resolve(name)
-    if '::' in path:
-        return get_config(path)
-    if not Path(path).is_file():
+    package, separator, file = name.rpartition('::')
+    folder = _config_folder(package) if separator else Path()
+    path = folder / file
+    if not path.is_file():
+        if separator:
+            known = [
+                f'{package}::{other.relative_to(folder)}'
+                for other in folder.rglob('*.py')
+            ]
+        else:
+            known = [str(other) for other in path.parent.glob('*.py')]
         raise FileNotFoundError(
-            f'There is no config {path}. Name a file, such as those in '
-            'configs/, or PACKAGE::CONFIG for one of an installed package.')
+            f'There is no config {name}{close_to(name, known)}. Name a file, '
+            'or PACKAGE::CONFIG for one of an installed package')
     return Config.fromfile(path)
+
+
+def _config_folder(package: str) -> Path:
+    if package == _PACKAGE.name:
+        return ROOT / 'configs'
+    check_installed(package)
+    return Path(find_spec(package).origin).parent / '.mim/configs'
+
+
+def check_installed(module: str) -> None:
+    """Raise ModuleNotFoundError, with the remedy, if a module is missing."""
+    if find_spec(module) is None:
+        packages = dict(mmseg='mmsegmentation', sklearn='scikit-learn')
+        raise ModuleNotFoundError(f'{module} is not installed: pip install '
+                                  f'{packages.get(module, module)}')
+
+
+def close_to(name: str, known: Sequence[str]) -> str:
+    """A clause that lists what a mistyped name may have meant, or nothing."""
+    matches = difflib.get_close_matches(name, known)
+    return ' (close to it: ' + ', '.join(matches) + ')' if matches else ''
 
 
 def _resolve_own_configs() -> None:
@@ -87,10 +108,11 @@ def _resolve_own_configs() -> None:
 
     def get_own_cfg_path(cfg_path: str,
                          filename: str) -> Tuple[str, Optional[str]]:
-        path = resolve(cfg_path)
+        package, _, name = cfg_path.partition('::')
+        if package != _PACKAGE.name:
+            return get_cfg_path(cfg_path, filename)
         # No scope: each config names its library in default_scope.
-        return get_cfg_path(path, filename) if path == cfg_path else (path,
-                                                                      None)
+        return str(ROOT / 'configs' / name), None
 
     Config._get_cfg_path = staticmethod(get_own_cfg_path)
 

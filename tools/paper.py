@@ -6,8 +6,10 @@ too.
 import argparse
 from pathlib import Path
 
+import torch
 from mmengine.utils import mkdir_or_exist
 
+from lightvit_mm.analysis.attention_maps import AttentionMapError
 from lightvit_mm.paper import EXPERIMENTS
 from lightvit_mm.paper.options import Options
 
@@ -24,24 +26,37 @@ def parse_args() -> argparse.Namespace:
         default=Path('work_dirs/paper'),
         help='folder for Markdown and pictures (default: %(default)s)')
     parser.add_argument(
-        '--device', default='cpu', help='cpu or cuda, where speed is measured')
+        '--device',
+        choices=['cpu', 'cuda'],
+        default='cpu',
+        help='where speed is measured (default: %(default)s)')
     parser.add_argument(
         '--amp', action='store_true', help='measure in mixed precision')
     parser.add_argument(
         '--compile', action='store_true', help='measure with torch.compile')
     parser.add_argument(
-        '--batch-size', type=int, default=16, help='images of a batch')
+        '--batch-size',
+        type=int,
+        default=Options.batch_size,
+        help='images of a batch (default: %(default)s)')
     parser.add_argument(
         '--rounds',
         type=int,
-        default=5,
-        help='rounds in which all models are measured in turn')
+        default=Options.rounds,
+        help='rounds in which all models are measured in turn (default: '
+        '%(default)s)')
     parser.add_argument(
         '--config',
         default=Options.config,
-        help='figure4: config whose attention is drawn')
+        help='figure4: config whose attention is drawn (default: %(default)s)')
     parser.add_argument(
-        '--checkpoint', help='figure4: its weights, by default the published')
+        '--checkpoint',
+        default=Options.checkpoint,
+        help='figure4: its weights (default: %(default)s)')
+    parser.add_argument(
+        '--layer',
+        metavar='STAGE.BLOCK',
+        help='figure4: both counted from 1, as in 2.6 (default: the last)')
     parser.add_argument(
         '--images',
         nargs='+',
@@ -52,6 +67,10 @@ def parse_args() -> argparse.Namespace:
     if not args.list and args.name not in EXPERIMENTS:
         parser.error(f'NAME should be one of {", ".join(EXPERIMENTS)} and is '
                      f'{args.name}')
+    if min(args.batch_size, args.rounds) < 1:
+        parser.error('--batch-size and --rounds should be at least 1')
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('--device cuda: PyTorch finds no GPU here; use cpu')
     return args
 
 
@@ -65,7 +84,10 @@ def main() -> None:
     name = options.pop('name')
     options.pop('list')
     mkdir_or_exist(args.out)
-    tables = EXPERIMENTS[name](Options(**options))
+    try:
+        tables = EXPERIMENTS[name](Options(**options))
+    except (AttentionMapError, OSError, ModuleNotFoundError) as error:
+        raise SystemExit(str(error)) from error
     text = '\n'.join(table.markdown() for table in tables)
     path = args.out / f'{name}.md'
     path.write_text(text)

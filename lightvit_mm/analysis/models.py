@@ -11,8 +11,11 @@ def build_model(cfg: Config) -> nn.Module:
 
     Nothing is downloaded: weights that the config names are not loaded.
     """
+    settings = cfg.model.copy()
+    if 'data_preprocessor' in cfg:  # mmpretrain's configs have it outside
+        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        model = MODELS.build(cfg.model)
+        model = MODELS.build(settings)
     return revert_sync_batchnorm(model).eval()
 
 

@@ -565,6 +565,7 @@ class LightViT(BaseModule):
             raise ValueError(
                 f'drop_path_rate={drop_path_rate} should be in [0, 1)')
         self.in_channels = in_channels
+        self.stem_stride = stem_stride
         self.num_extra_tokens = self.num_tokens if out_type == 'raw' else 0
         self.out_type = out_type
         self.frozen_stages = frozen_stages

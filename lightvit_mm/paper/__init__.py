@@ -2,14 +2,18 @@
 from typing import Callable, Dict, List
 
 from ..analysis.report import Table
-from . import complexity
+from . import attention, complexity, throughput
 from .options import Options
 
 EXPERIMENTS: Dict[str, Callable[[Options], List[Table]]] = {
     'table1': complexity.table1,
+    'table3': throughput.table3,
     'table4': complexity.table4,
     'table5': complexity.table5,
     'table6': complexity.table6,
     'section4': complexity.section4,
+    'figure1': throughput.figure1,
+    'figure4': attention.figure4,
+    'figure5a': throughput.figure5a,
     'plugin': complexity.plugin,
 }

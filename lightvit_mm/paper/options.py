@@ -16,7 +16,8 @@ class Options:
         batch_size: Images of a batch when throughput is measured.
         rounds: Rounds in which all models are measured in turn.
         config: Config whose attention is drawn.
-        checkpoint: Its weights; those of the config's init_cfg if None.
+        checkpoint: Its weights.
+        layer: STAGE.BLOCK whose attention is drawn; the last block if None.
         images: The images to draw it on; two sample photographs if empty.
     """
 
@@ -27,5 +28,6 @@ class Options:
     batch_size: int = 16
     rounds: int = 5
     config: str = 'lightvit_mm::lightvit_t_8xb128_in1k.py'
-    checkpoint: Optional[str] = None
+    checkpoint: str = 'lightvit://tiny-in1k'
+    layer: Optional[str] = None
     images: List[Path] = field(default_factory=list)

@@ -39,8 +39,8 @@ def main() -> None:
     args = parse_args()
     try:
         cfg = hub.read_config(args.config)
-    except FileNotFoundError as error:
-        raise SystemExit(error)
+    except (FileNotFoundError, ModuleNotFoundError) as error:
+        raise SystemExit(str(error)) from error
     cfg.merge_from_dict(args.cfg_options or {})
     if 'default_scope' not in cfg:
         raise SystemExit(f'{args.config} has no default_scope, which says '

@@ -1,0 +1,573 @@
+"""Table 3 and Figures 1 and 5a: LightViT beside other models, measured here.
+
+timm has most of the other models of Table 3; the four that neither timm nor
+mmpretrain has are listed with their published figures alone.
+"""
+import functools
+import json
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from ..analysis.benchmark import (Speed, build, import_timm, measure, prepare,
+                                  settings, spread, time_in_turn)
+from ..analysis.complexity import (count_as_authors, count_multiply_adds,
+                                   count_parameters)
+from ..analysis.report import Table, difference
+from ..models.lightvit import HW, ResidualPatchMerging
+from .options import Options
+
+SHAPE = (3, 224, 224)
+REFERENCE = 'LightViT-T'
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of the paper's Table 3.
+
+    Args:
+        name: Name of the model.
+        block: Its type of block.
+        parameters: In millions.
+        multiply_adds: In 10^9, which the paper calls FLOPs.
+        throughput: Images per second on one V100.
+        top1: Top-1 accuracy on ImageNet in per cent.
+        source: What :func:`build` makes it from, None if there is nothing.
+    """
+
+    name: str
+    block: str
+    parameters: float
+    multiply_adds: float
+    throughput: int
+    top1: float
+    source: Optional[str]
+
+
+def _lightvit(size: str) -> str:
+    return f'lightvit_mm::lightvit_{size}_8xb128_in1k.py'
+
+
+# yapf: disable
+TABLE3 = tuple(Published(*row) for row in (
+    ('RegNetY-800M', 'CNN', 6.3, 0.8, 3321, 76.3, 'regnety_008'),
+    ('PVTv2-B0', 'Hybrid', 3.4, 0.6, 2324, 70.5, 'pvt_v2_b0'),
+    ('SimViT-Micro', 'Hybrid', 3.3, 0.7, 1004, 71.1, None),
+    ('MobileViT-XS', 'Hybrid', 2.3, 0.7, 1581, 74.8, 'mobilevit_xs'),
+    ('LVT', 'Hybrid', 5.5, 0.9, 1545, 74.8, None),
+    ('LightViT-T', 'Transformer', 9.4, 0.7, 2578, 78.7, _lightvit('t')),
+    ('RegNetY-1.6G', 'CNN', 11.2, 1.6, 1845, 78.0, 'regnety_016'),
+    ('MobileViT-S', 'Hybrid', 5.6, 1.1, 1219, 78.4, 'mobilevit_s'),
+    ('PVTv2-B1', 'Hybrid', 13.1, 2.1, 1231, 78.7, 'pvt_v2_b1'),
+    ('ResT-Small', 'Hybrid', 13.7, 1.9, 1298, 79.6, None),
+    ('DeiT-Ti', 'Transformer', 5.7, 1.3, 2612, 72.2, 'deit_tiny_patch16_224'),
+    ('LightViT-S', 'Transformer', 19.2, 1.7, 1467, 80.8, _lightvit('s')),
+    ('RegNetY-4G', 'CNN', 21.0, 4.0, 1045, 80.0, 'regnety_040'),
+    ('Twins-PCPVT-S', 'Hybrid', 24.1, 3.8, 807, 81.2, 'twins_pcpvt_small'),
+    ('ResT-Base', 'Hybrid', 30.3, 4.3, 735, 81.6, None),
+    ('PVTv2-B2', 'Hybrid', 25.4, 4.0, 695, 82.0, 'pvt_v2_b2'),
+    ('DeiT-S', 'Transformer', 22, 4.6, 961, 79.8, 'deit_small_patch16_224'),
+    ('Swin-T', 'Transformer', 29, 4.9, 765, 81.3,
+     'swin_tiny_patch4_window7_224'),
+    ('LightViT-B', 'Transformer', 35.2, 3.9, 827, 82.1, _lightvit('b')),
+))
+# yapf: enable
+MEASURED = {row.name: row for row in TABLE3 if row.source}
+# The models of Figure 5a and their colours.
+STAGED = {
+    'LightViT-T': 'tab:red',
+    'PVTv2-B0': 'tab:blue',
+    'LightViT-S': 'lightcoral',
+    'PVTv2-B1': 'lightskyblue',
+    'Swin-T': 'tab:green',
+}
+
+
+def _is_lightvit(name: str) -> bool:
+    return name.startswith('LightViT')
+
+
+# Table 3
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Exact counts of a model for one image of 224 x 224.
+
+    Args:
+        parameters: All parameters.
+        multiply_adds: Of every matrix product and convolution.
+        as_authors: Multiply-adds by the formula of LightViT's authors; None
+            for other models.
+    """
+
+    parameters: int
+    multiply_adds: int
+    as_authors: Optional[int]
+
+
+@functools.lru_cache(maxsize=None)
+def complexities() -> Dict[str, Complexity]:
+    """Counts of all models of Table 3 that can be built."""
+    x = torch.zeros(1, *SHAPE)
+    counts = {}
+    for name, row in MEASURED.items():
+        model = build(row.source)
+        counts[name] = Complexity(
+            count_parameters(model), count_multiply_adds(model, x),
+            count_as_authors(model, x) if _is_lightvit(name) else None)
+    return counts
+
+
+def complexity_table() -> Table:
+    """Parameters and multiply-adds of Table 3; nothing is timed."""
+    counts = complexities()
+    rows = []
+    for row in TABLE3:
+        ours = [None] * 3
+        if row.name in counts:
+            count = counts[row.name]
+            ours = [
+                count.parameters / 1e6, count.multiply_adds / 1e9,
+                count.as_authors and count.as_authors / 1e9
+            ]
+        parameters, multiply_adds, as_authors = ours
+        rows.append([
+            row.name, row.block,
+            _decimals(parameters), str(row.parameters),
+            difference(parameters, row.parameters),
+            _decimals(multiply_adds), str(row.multiply_adds),
+            difference(multiply_adds, row.multiply_adds),
+            _decimals(as_authors)
+        ])
+    return Table(
+        'Table 3, parameters and multiply-adds at 224 × 224',
+        ('Model', 'Block', 'Params (M)', 'Paper', 'Difference',
+         'Multiply-adds (G)', 'Paper', 'Difference',
+         "By the authors' formula (G)"), rows, [
+             '–: neither timm nor mmpretrain has the model. The full count '
+             'includes attention; norms and activations are left out. The '
+             "authors' formula counts less of LightViT's attention.",
+             'Where others differ: the published code of PVTv2, as timm, has '
+             '3.7 and 14.0 M parameters for B0 and B1 (B0 has 3.4 M without '
+             'its classifier); RegNetY-4G and Swin-T seem rounded up. '
+             'MobileViT is published for 256 × 256, where S needs 2.0 G and '
+             'XS 1.0 G; at 224 × 224 S needs 1.5 G and not 1.1 G. Swin '
+             'publishes 4.5 G for Swin-T.',
+         ])
+
+
+def _decimals(value: Optional[float]) -> Optional[str]:
+    return None if value is None else f'{value:.3f}'
+
+
+def speed_table(speeds: Dict[str, Speed], conditions: Dict) -> Table:
+    """Speed and memory of Table 3.
+
+    Args:
+        speeds: The speed of each measured model, LightViT-T among them.
+        conditions: The ``settings`` of ``table3.json``.
+    """
+    reference = median(speeds[REFERENCE].throughput)
+    published = MEASURED[REFERENCE].throughput
+    rows = []
+    for row in TABLE3:
+        ours = [None] * 5
+        if row.name in speeds:
+            speed = speeds[row.name]
+            throughput = median(speed.throughput)
+            ours = [
+                throughput, _spread(speed.throughput),
+                f'{throughput / reference:.2f}',
+                f'{median(speed.latency):.2f}', f'{speed.peak_memory:.0f}'
+            ]
+        throughput, deviation, ratio, latency, memory = ours
+        rows.append([
+            row.name, row.block, throughput, deviation, ratio,
+            f'{row.throughput / published:.2f}', row.throughput, latency,
+            memory, str(row.top1)
+        ])
+    return Table(
+        'Table 3, speed at 224 × 224',
+        ('Model', 'Block', 'Images/s', 'Spread', f'Over {REFERENCE}',
+         'In the paper', 'Images/s on a V100, paper',
+         'Latency of one image (ms)', 'Peak memory (MB)',
+         'Top-1 (%), published'), rows, [
+             _conditions_note(conditions),
+             'Spread: the largest deviation of a round from the median. Peak '
+             'memory: weights, and what one forward pass of a batch holds '
+             'beside its images. Top-1 is published, not measured; the '
+             'weights here are untrained, which changes no speed. –: neither '
+             'timm nor mmpretrain has the model.',
+         ])
+
+
+def _spread(values: Sequence[float]) -> Optional[str]:
+    return f'±{spread(values):.1%}' if len(values) > 1 else None
+
+
+def _conditions_note(conditions: Dict) -> str:
+    return ('Measured on {device}, threads {threads}, PyTorch {torch}, '
+            'timm {timm}, {precision}, {mode}, batch size {batch_size}, '
+            'rounds {rounds}: medians, all taking turns in each round.'
+            ).format(**conditions)
+
+
+def table3(options: Options) -> List[Table]:
+    """Table 3: complexity, and speed measured in one run.
+
+    Writes all figures, of each round, to ``table3.json``.
+    """
+    return [complexity_table(), speed_table(*_measure_table3(options))]
+
+
+def _measurement(options: Options) -> Dict:
+    return dict(
+        batch_size=options.batch_size,
+        rounds=options.rounds,
+        device=options.device,
+        amp=options.amp,
+        compile=options.compile)
+
+
+def _conditions(options: Options) -> Dict:
+    return dict(
+        settings(**_measurement(options)), timm=import_timm().__version__)
+
+
+def _measure_table3(options: Options) -> Tuple[Dict[str, Speed], Dict]:
+    conditions = _conditions(options)
+    models = {name: build(row.source) for name, row in MEASURED.items()}
+    speeds = measure(models, SHAPE, **_measurement(options))
+    _write_json(
+        options.out / 'table3.json',
+        dict(
+            settings=conditions,
+            models={
+                row.name:
+                dict(
+                    published=asdict(row),
+                    complexity=asdict(complexities()[row.name]),
+                    speed=asdict(speeds[row.name]))
+                for row in MEASURED.values()
+            }))
+    return speeds, conditions
+
+
+def _write_json(path: Path, content: Dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + '\n')
+
+
+# Figure 1
+
+
+def figure1(options: Options) -> List[Table]:
+    """Figure 1: top-1 over multiply-adds and over throughput.
+
+    The throughput is that of ``table3.json`` if it is there and was measured
+    with the same settings; else it is measured and written there. Draws
+    ``figure1.png``.
+    """
+    conditions = _conditions(options)
+    path = options.out / 'table3.json'
+    saved = json.loads(path.read_text()) if path.is_file() else {}
+    if saved.get('settings') == conditions:
+        source = 'The throughput is that of table3.json.'
+        speeds = {
+            name: Speed(**model['speed'])
+            for name, model in saved['models'].items()
+        }
+    else:
+        source = 'The throughput was measured for this figure.'
+        speeds, conditions = _measure_table3(options)
+
+    throughputs = {
+        name: median(speed.throughput)
+        for name, speed in speeds.items()
+    }
+    draw_figure1(throughputs).savefig(options.out / 'figure1.png', dpi=150)
+    rows = [[
+        name, row.block, str(row.top1),
+        _decimals(complexities()[name].multiply_adds / 1e9), throughputs[name]
+    ] for name, row in MEASURED.items()]
+    return [
+        Table(
+            'Figure 1',
+            ('Model', 'Block', 'Top-1 (%), published', 'Multiply-adds (G)',
+             'Images/s'), rows, [
+                 '![Top-1 over multiply-adds and over throughput]'
+                 '(figure1.png)', source + ' ' + _conditions_note(conditions),
+                 'Multiply-adds are the full count. SimViT, LVT and ResT, '
+                 'which neither timm nor mmpretrain has, are left out.'
+             ])
+    ]
+
+
+def draw_figure1(throughputs: Dict[str, float]) -> Figure:
+    """Draw Figure 1.
+
+    Args:
+        throughputs: Images per second of each measured model.
+
+    Returns:
+        A figure of two axes. Each has a line per type of block, and one for
+        LightViT, whose labels name them.
+    """
+    multiply_adds = {
+        name: count.multiply_adds / 1e9
+        for name, count in complexities().items()
+    }
+    series = {
+        block: [name for name, row in MEASURED.items()
+                if row.block == block and not _is_lightvit(name)]
+        for block in ('CNN', 'Hybrid', 'Transformer')
+    }
+    series['LightViT'] = [name for name in MEASURED if _is_lightvit(name)]
+    styles = {
+        'CNN': dict(marker='s', color='tab:gray', linestyle=''),
+        'Hybrid': dict(marker='^', color='tab:blue', linestyle=''),
+        'Transformer': dict(marker='o', color='tab:green', linestyle=''),
+        'LightViT': dict(marker='*', color='tab:red', markersize=12),
+    }
+    labels = {  # Apart from each other where points are close.
+        'CNN': dict(xytext=(-5, -9), ha='right'),
+        'Hybrid': dict(xytext=(5, -9), ha='left'),
+        'Transformer': dict(xytext=(5, 4), ha='left'),
+        'LightViT': dict(xytext=(0, 9), ha='center'),
+    }
+    figure = Figure(figsize=(11, 4.5), layout='constrained')
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, values, label in zip(
+            axes, (multiply_adds, throughputs),
+            ('Multiply-adds (G)', 'Throughput here (images/s)')):
+        for block, names in series.items():
+            points = [(values[name], MEASURED[name].top1) for name in names]
+            ax.plot(*zip(*points), label=block, **styles[block])
+            for name, point in zip(names, points):
+                ax.annotate(
+                    name,
+                    point,
+                    textcoords='offset points',
+                    fontsize=7,
+                    color=styles[block]['color'],
+                    **labels[block])
+        ax.set_xlabel(label)
+        ax.grid(alpha=0.3, which='both')
+        ax.margins(x=0.15, y=0.1)
+    axes[0].set_ylabel('Published ImageNet top-1 (%)')
+    axes[0].legend(loc='lower right')
+    axes[1].set_xscale('log')
+    axes[1].xaxis.set_major_formatter('{x:g}')
+    axes[1].xaxis.set_minor_formatter('{x:g}')
+    return figure
+
+
+# Figure 5a
+
+
+class LightViTStage(nn.Module):
+    """A stage of LightViT as one module.
+
+    Args:
+        layers: An entry of :attr:`LightViT.stages`.
+    """
+
+    def __init__(self, layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor, hw: HW) -> Tensor:
+        """(B, T + N, C) -> the tokens after the stage."""
+        for layer in self.layers:
+            if isinstance(layer, ResidualPatchMerging):
+                x, hw = layer(x, hw)
+            else:
+                x = layer(x, hw)
+        return x
+
+
+@dataclass
+class Stage:
+    """A part of a backbone.
+
+    Args:
+        name: 'stem', or the stride of the stage.
+        module: The part.
+        entry: The module that the network calls with the part's inputs.
+    """
+
+    name: str
+    module: nn.Module
+    entry: nn.Module
+
+
+def split(model: nn.Module) -> List[Stage]:
+    """The stem and the stages of LightViT, or of timm's PVTv2 or Swin.
+
+    The stem is a part of its own; a stage begins with the patch merging or
+    embedding that leads to its stride.
+    """
+    if hasattr(model, 'backbone'):
+        stem = model.backbone.patch_embed
+        parts = [(LightViTStage(layers), layers[0])
+                 for layers in model.backbone.stages]
+    else:
+        stem = model.patch_embed
+        stages = model.layers if hasattr(model, 'layers') else model.stages
+        parts = [(stage, stage) for stage in stages]
+    strides = [32 >> i for i in reversed(range(len(parts)))]
+    return [Stage('stem', stem, stem)] + [
+        Stage(str(stride), module, entry)
+        for stride, (module, entry) in zip(strides, parts)
+    ]
+
+
+def record_inputs(forward, stages: Sequence[Stage],
+                  x: Tensor) -> Dict[str, Tuple]:
+    """The inputs that each stage gets while ``forward(x)`` runs, by name."""
+    inputs = {}
+
+    def keep(name: str, _: nn.Module, args: Tuple) -> None:
+        inputs[name] = args
+
+    handles = [
+        stage.entry.register_forward_pre_hook(partial(keep, stage.name))
+        for stage in stages
+    ]
+    try:
+        forward(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return inputs
+
+
+def count_stages(model: nn.Module) -> Dict[str, int]:
+    """Multiply-adds of the stem and of each stage for one image."""
+    stages = split(model)
+    inputs = record_inputs(torch.no_grad()(model), stages,
+                           torch.zeros(1, *SHAPE))
+    return {
+        stage.name: count_multiply_adds(stage.module, *inputs[stage.name])
+        for stage in stages
+    }
+
+
+def figure5a(options: Options) -> List[Table]:
+    """Figure 5a: throughput of each stage, timed on its own inputs.
+
+    The stem is an entry of its own for every model. Efficiency is images per
+    second times multiply-adds: how much of its work a stage does in a second.
+    Writes ``figure5a.json`` and draws ``figure5a.png``.
+    """
+    conditions = _conditions(options)
+    counts, throughputs = _measure_stages(options)
+    _write_json(
+        options.out / 'figure5a.json',
+        dict(
+            settings=conditions,
+            models={
+                name: dict(
+                    multiply_adds=counts[name], throughput=throughputs[name])
+                for name in STAGED
+            }))
+    medians = {
+        name: {stage: median(values) for stage, values in stages.items()}
+        for name, stages in throughputs.items()
+    }
+    draw_figure5a(counts, medians).savefig(
+        options.out / 'figure5a.png', dpi=150)
+    rows = [[
+        name, stage, _decimals(count / 1e9),
+        f'{count / sum(counts[name].values()):.0%}', medians[name][stage],
+        _spread(throughputs[name][stage]),
+        medians[name][stage] * count / 1e9
+    ] for name in STAGED for stage, count in counts[name].items()]
+    return [
+        Table(
+            'Figure 5a, stages at 224 × 224',
+            ('Model', 'Stride', 'Multiply-adds (G)', 'Of the backbone',
+             'Images/s', 'Spread', 'Efficiency (G multiply-adds/s)'), rows, [
+                 '![Throughput and efficiency of each stage](figure5a.png)',
+                 _conditions_note(conditions),
+                 'Each stage is timed alone on the inputs that it gets in '
+                 'the network. The stem is an entry of its own for every '
+                 'model; a stage begins with its patch merging or embedding. '
+                 'Efficiency is images/s times multiply-adds.'
+             ])
+    ]
+
+
+def _measure_stages(options: Options):
+    """Multiply-adds, and images/s of each round, per model and stage."""
+    counts, calls = {}, {}
+    x = torch.randn(options.batch_size, *SHAPE, device=options.device)
+    for name in STAGED:
+        model = build(MEASURED[name].source)
+        counts[name] = count_stages(model)
+        model.to(options.device)
+        stages = split(model)
+        forward = prepare(model, options.device, options.amp, compile=False)
+        inputs = record_inputs(forward, stages, x)
+        for stage in stages:
+            run = prepare(stage.module, options.device, options.amp,
+                          options.compile)
+            calls[name, stage.name] = partial(run, *inputs[stage.name])
+    seconds = time_in_turn(calls, options.rounds)
+    throughputs = {
+        name: {
+            stage: [options.batch_size / s for s in seconds[name, stage]]
+            for stage in counts[name]
+        }
+        for name in STAGED
+    }
+    return counts, throughputs
+
+
+def draw_figure5a(counts: Dict[str, Dict[str, int]],
+                  throughputs: Dict[str, Dict[str, float]]) -> Figure:
+    """Draw Figure 5a.
+
+    Args:
+        counts: Multiply-adds of each stage of each model.
+        throughputs: Images per second of each stage of each model.
+
+    Returns:
+        A figure of two axes: images per second, on a logarithmic scale, and
+        10^9 multiply-adds per second. Each has one container of bars per
+        model, labelled by its name.
+    """
+    strides = ('stem', '4', '8', '16', '32')
+    efficiency = {
+        name: {
+            stage: value * counts[name][stage] / 1e9
+            for stage, value in stages.items()
+        }
+        for name, stages in throughputs.items()
+    }
+    figure = Figure(figsize=(9, 6.5), layout='constrained')
+    axes = figure.subplots(2, 1, sharex=True)
+    width = 0.8 / len(counts)
+    for ax, values in zip(axes, (throughputs, efficiency)):
+        for i, (name, stages) in enumerate(values.items()):
+            offset = (i - (len(counts) - 1) / 2) * width
+            ax.bar([strides.index(stage) + offset for stage in stages],
+                   stages.values(),
+                   width,
+                   label=name,
+                   color=STAGED[name])
+        ax.grid(axis='y', alpha=0.3)
+    axes[0].set_yscale('log')
+    axes[0].set_ylabel('Throughput (images/s)')
+    axes[0].legend(ncols=len(counts), fontsize=8)
+    axes[1].set_ylabel('Efficiency (G multiply-adds/s)')
+    axes[1].set_xticks(range(len(strides)), strides)
+    axes[1].set_xlabel('Stride of the stage')
+    return figure
