@@ -24,8 +24,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from ..models import LightViT
-from ..models.lightvit import (HW, LightViTBlock, attention_weights,
-                               split_heads)
+from ..models.lightvit import HW, LightViTBlock, split_heads
 from .models import build_model
 
 PathLike = Union[str, Path]
@@ -122,8 +121,9 @@ def _weights(qkv: Tensor, kv_global: Tensor, num_heads: int, T: int,
     """(B, T + N, 3C), (B, T, 2C) -> twice (B, heads, T, H, W)."""
     q, k, _ = split_heads(qkv, num_heads, 3)
     k_global, _ = split_heads(kv_global, num_heads, 2)
-    aggregation = attention_weights(q[:, :, :T], k[:, :, T:])
-    broadcast = attention_weights(q[:, :, T:], k_global).transpose(2, 3)
+    scale = q.shape[-1]**-0.5
+    aggregation = (q[:, :, :T] * scale @ k[:, :, T:].mT).softmax(dim=-1)
+    broadcast = (q[:, :, T:] * scale @ k_global.mT).softmax(dim=-1).mT
     return aggregation.unflatten(3, hw), broadcast.unflatten(3, hw)
 
 
