@@ -95,7 +95,7 @@ def global_attention_maps(backbone: LightViT,
     ] for stage in backbone.stages]
     handles = [
         module.register_forward_hook(keep) for attns in blocks
-        for attn in attns for module in (attn, attn.qkv, attn.kv_global)
+        for attn in attns for module in (attn, attn.kv_global)
     ]
     training = backbone.training
     try:
@@ -108,9 +108,11 @@ def global_attention_maps(backbone: LightViT,
     maps = []
     for i, attns in enumerate(blocks):
         for j, attn in enumerate(attns):
-            (_, hw), _ = seen[attn]
-            weights = _weights(seen[attn.qkv][1], seen[attn.kv_global][1],
-                               attn.num_heads, attn.num_tokens, hw)
+            (x, hw), _ = seen[attn]
+            # Once more, since the network has it in the order of windows.
+            qkv = attn.qkv(x)
+            weights = _weights(qkv, seen[attn.kv_global][1], attn.num_heads,
+                               attn.num_tokens, hw)
             stride = backbone.stem_stride * 2**i
             maps.append(BlockAttention(i + 1, j + 1, stride, *weights))
     return maps

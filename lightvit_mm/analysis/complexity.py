@@ -55,10 +55,12 @@ def count_multiply_adds(forward: Callable, *inputs) -> int:
 def count_as_authors(model: nn.Module, *inputs) -> int:
     """Multiply-adds of a LightViT classifier by the authors' formula.
 
-    The published 0.7, 1.7 and 3.9 G. It differs from the full count in three
-    terms: the two products of local attention are N * C each and not
-    N * S * S * C, the projection of the global tokens to keys and values is
-    left out, and the gate of the bi-dimensional attention counts N * C.
+    The published 0.7, 1.7 and 3.9 G. It differs from what this package
+    computes in these terms: the two products of local attention are N * C each
+    and not N * S * S * C, padding costs nothing, the projection of the global
+    tokens to keys and values is left out, the gate of the bi-dimensional
+    attention counts N * C, and its spatial gate sees the reduced mean N times
+    and not once.
 
     Args:
         model: A module with LightViT in it.
@@ -70,13 +72,21 @@ def count_as_authors(model: nn.Module, *inputs) -> int:
         x, (H, W) = args
         B, _, C = x.shape
         s = module.window_size
+        T = module.num_tokens
         if s is not None:
-            padded = B * (H + -H % s) * (W + -W % s)
-            corrections.append(2 * B * H * W * C - 2 * padded * s * s * C)
-        corrections.append(-B * module.num_tokens * C * 2 * C)
+            padded = (H + -H % s) * (W + -W % s)
+            of_a_token = 3 * C * C + 4 * T * C
+            corrections.append(B * (2 * H * W * C - 2 * padded * s * s * C))
+            corrections.append(-B * (padded - H * W) * of_a_token)
+        corrections.append(-B * T * C * 2 * C)
 
-    def correct_gate(_: BiDimensionalAttention, args: Tuple[Tensor]) -> None:
-        corrections.append(args[0].numel())
+    def correct_gate(module: BiDimensionalAttention,
+                     args: Tuple[Tensor]) -> None:
+        B, L, C = args[0].shape
+        corrections.append(B * L * C)
+        if module.spatial_attn:
+            reduced = module.spatial_select.in_features // 2
+            corrections.append(B * (L - 1) * reduced)
 
     corrected = {
         LocalGlobalAttention: correct_attention,
