@@ -15,15 +15,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ..analysis.benchmark import (Speed, build, import_timm, measure, prepare,
-                                  settings, spread, time_in_turn)
+from ..analysis.benchmark import (build, environment, import_timm, measure,
+                                  spread, time_in_turn)
 from ..analysis.complexity import (count_as_authors, count_multiply_adds,
                                    count_parameters)
 from ..analysis.report import Table, difference
+from ..analysis.runtimes import DTYPES, Setup, prepare
 from ..models.lightvit import HW, ResidualPatchMerging
 from .options import Options
 
 SHAPE = (3, 224, 224)
+AMP_DTYPES = dict(cpu='bf16', cuda='fp16')
 REFERENCE = 'LightViT-T'
 
 
@@ -163,6 +165,21 @@ def complexity_table() -> Table:
          ])
 
 
+@dataclass
+class Speed:
+    """What was measured of a model.
+
+    Args:
+        throughput: Images per second at the batch size, one per round.
+        latency: Milliseconds for one image, one per round.
+        peak_memory: In megabytes of 10^6 bytes, at the batch size.
+    """
+
+    throughput: List[float]
+    latency: List[float]
+    peak_memory: float
+
+
 def _decimals(value: Optional[float]) -> Optional[str]:
     return None if value is None else f'{value:.3f}'
 
@@ -227,24 +244,40 @@ def table3(options: Options) -> List[Table]:
     return [complexity_table(), speed_table(*_measure_table3(options))]
 
 
-def _measurement(options: Options) -> Dict:
-    return dict(
-        batch_size=options.batch_size,
-        rounds=options.rounds,
+def _setup(options: Options) -> Setup:
+    return Setup(
+        runtimes=['compiled' if options.compile else 'eager'],
+        shape=SHAPE[1:],
+        batch_sizes=[options.batch_size, 1],
+        dtype=AMP_DTYPES[options.device] if options.amp else 'fp32',
         device=options.device,
-        amp=options.amp,
-        compile=options.compile)
+        rounds=options.rounds)
 
 
 def _conditions(options: Options) -> Dict:
+    setup = _setup(options)
+    dtype = str(DTYPES[setup.dtype]).replace('torch.', '')
     return dict(
-        settings(**_measurement(options)), timm=import_timm().__version__)
+        environment(setup.device),
+        precision=f'mixed with {dtype}' if options.amp else dtype,
+        mode=setup.runtimes[0],
+        batch_size=options.batch_size,
+        rounds=setup.rounds,
+        timm=import_timm().__version__)
 
 
 def _measure_table3(options: Options) -> Tuple[Dict[str, Speed], Dict]:
     conditions = _conditions(options)
     models = {name: build(row.source) for name, row in MEASURED.items()}
-    speeds = measure(models, SHAPE, **_measurement(options))
+    results = {(result.model, result.batch_size): result
+               for result in measure(models, _setup(options))}
+    speeds = {}
+    for name in models:
+        batch, single = results[name, options.batch_size], results[name, 1]
+        speeds[name] = Speed(
+            throughput=batch.throughput,
+            latency=[1e3 * seconds for seconds in single.seconds],
+            peak_memory=batch.peak_memory / 1e6)
     _write_json(
         options.out / 'table3.json',
         dict(
@@ -508,19 +541,20 @@ def figure5a(options: Options) -> List[Table]:
 def _measure_stages(options: Options):
     """Multiply-adds, and images/s of each round, per model and stage."""
     counts, calls = {}, {}
-    x = torch.randn(options.batch_size, *SHAPE, device=options.device)
+    setup = _setup(options)
+    x = torch.randn(options.batch_size, *SHAPE, device=setup.device)
     for name in STAGED:
         model = build(MEASURED[name].source)
         counts[name] = count_stages(model)
-        model.to(options.device)
+        model.to(setup.device)
         stages = split(model)
-        forward = prepare(model, options.device, options.amp, compile=False)
+        forward = prepare(model, setup.device, setup.dtype)
         inputs = record_inputs(forward, stages, x)
         for stage in stages:
-            run = prepare(stage.module, options.device, options.amp,
+            run = prepare(stage.module, setup.device, setup.dtype,
                           options.compile)
             calls[name, stage.name] = partial(run, *inputs[stage.name])
-    seconds = time_in_turn(calls, options.rounds)
+    seconds = time_in_turn(calls, setup.rounds)
     throughputs = {
         name: {
             stage: [options.batch_size / s for s in seconds[name, stage]]

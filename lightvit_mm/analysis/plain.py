@@ -5,15 +5,36 @@ paper and the authors' released code read: every step by itself, nothing
 folded, nothing shared. Sizes that windows do not divide are padded before the
 projection, tokens and all.
 """
+import copy
 from typing import Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightvit_mm import LightViT
+from ..models.lightvit import LightViT
 
 HW = Tuple[int, int]
+
+
+def state_plainly(model: nn.Module) -> nn.Module:
+    """A copy of a model whose LightViT is stated the plain way.
+
+    Args:
+        model: A LightViT, or any model with LightViT in it, of three
+            attentions and both gates.
+
+    Returns:
+        A model with the same inputs, outputs and weights.
+    """
+    model = copy.deepcopy(model)
+    if isinstance(model, LightViT):
+        return PlainLightViT(model)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, LightViT):
+                setattr(module, name, PlainLightViT(child))
+    return model
 
 
 class PlainLightViT(nn.Module):
@@ -106,7 +127,7 @@ def attend(attn: nn.Module, x: Tensor, hw: HW) -> Tensor:
 
 
 def feed_forward(mlp: nn.Module, x: Tensor) -> Tensor:
-    x = mlp.fc2(mlp.act(mlp.fc1(x)))
+    x = mlp.fc2(F.gelu(mlp.fc1(x)))
     gates = mlp.attn
     normed = gates.norm(x)
     mean = gates.act(gates.global_reduce(normed.mean(dim=1, keepdim=True)))

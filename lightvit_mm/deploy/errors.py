@@ -1,0 +1,2 @@
+class ExportError(ValueError):
+    """What cannot be exported; the message says why and what can."""

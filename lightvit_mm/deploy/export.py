@@ -1,0 +1,235 @@
+"""Models as files for other runtimes."""
+import json
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Optional, Sequence, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from ..analysis.attention_maps import PathLike, load_model
+from ..hub import check_installed
+from .errors import ExportError
+from .files import written_whole
+from .metadata import HW, describe, fixed_size, test_steps
+from .modules import Exportable, take
+
+# Where the file keeps its metadata, as JSON.
+KEY = 'lightvit_mm'
+SUFFIXES = dict(onnx='.onnx', openvino='.xml', pt2='.pt2', torchscript='.pt')
+# Images of no particular size, for a network that takes any.
+ANY_SIZE = (128, 160)
+OTHER_SIZE = (96, 224)
+
+
+def load(cfg: Config, checkpoint: PathLike) -> nn.Module:
+    """A model with weights that fit exactly and the names of its classes.
+
+    Args:
+        cfg: Config of any of the three libraries.
+        checkpoint: File or address, such as lightvit://tiny-in1k.
+
+    Raises:
+        ValueError: If the model has no LightViT, or the checkpoint cannot be
+            read or does not fit.
+    """
+    model = load_model(cfg, checkpoint)
+    meta = CheckpointLoader.load_checkpoint(
+        str(checkpoint), 'cpu', logger='silent').get('meta') or {}
+    model.dataset_meta = meta.get('dataset_meta')
+    return model
+
+
+def export(model: nn.Module,
+           cfg: Config,
+           path: PathLike,
+           format: str = 'onnx',
+           size: Optional[HW] = None,
+           part: str = 'model') -> Optional[HW]:
+    """Write a model as a file that another program can run.
+
+    It takes normalised images and describes itself
+    (:mod:`lightvit_mm.deploy.metadata`). The number of images may vary.
+
+    Args:
+        model: Model of ``cfg``, as of :func:`load`.
+        cfg: Config of any of the three libraries.
+        path: The file; OpenVINO's weights lie beside it, in one that ends in
+            .bin. Files that are there are replaced when all went well.
+        format: 'onnx', 'openvino', 'torchscript' or 'pt2', whose files end as
+            in :data:`SUFFIXES`.
+        size: Height and width of the images. By default they may vary, unless
+            it is a classifier whose test pipeline gives all images one size.
+            pt2 always needs one, from there or from here.
+        part: 'model', or 'backbone' for the LightViT alone.
+
+    Returns:
+        The height and width that the file is bound to, None if to none.
+
+    Raises:
+        ExportError: If the model cannot be exported, or an argument is none
+            of those.
+        ModuleNotFoundError: If the format needs a package that is not there.
+        OSError: If the file cannot be written.
+    """
+    path = Path(path)
+    check_name(path, format)
+    if size is not None and min(size) < 1:
+        raise ExportError(f'size={tuple(size)} should be a height and a width '
+                          'of at least one pixel')
+    module = take(model, cfg, part)
+    if size is None and (module.task == 'classification' or format == 'pt2'):
+        size = fixed_size(test_steps(cfg))
+    if size is None and format == 'pt2':
+        raise ExportError(
+            'pt2 holds a network at one height and width, and the test '
+            'pipeline leaves them open: name them with size (--size H W)')
+    text = json.dumps(describe(module, model, cfg, size))
+    write = dict(
+        onnx=_write_onnx,
+        openvino=_write_openvino,
+        torchscript=_write_torchscript,
+        pt2=_write_pt2)[format]
+    try:
+        with torch.no_grad():
+            if size is None:
+                _check_any_size(module)
+            write(module, module.example(*(size or ANY_SIZE)), path,
+                  size is None, text)
+    except (ExportError, ModuleNotFoundError, OSError):
+        raise
+    # Each exporter has errors of its own.
+    except Exception as error:
+        reason = str(error).strip().partition('\n')[0]
+        raise ExportError(
+            f'This {type(model).__name__} cannot be written as {format} '
+            f'({type(error).__name__}: {reason}); expected one of '
+            f'{", ".join(f for f in SUFFIXES if f != format)} to do') from error
+    return size
+
+
+def _check_any_size(module: Exportable) -> None:
+    """Raise ExportError if a trace of a module is bound to its example."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        traced = torch.jit.trace(
+            module, module.example(*ANY_SIZE), check_trace=False)
+    other = module.example(*OTHER_SIZE, batch=1)
+    try:
+        torch.testing.assert_close(traced(*other), module(*other))
+    except (AssertionError, RuntimeError) as error:
+        raise ExportError(
+            'A part of this model binds its trace to one height and width: '
+            'name them with size (--size H W)') from error
+
+
+def check_name(path: Path, format: str) -> None:
+    """Raise ExportError if a file of that format has another suffix."""
+    if format not in SUFFIXES:
+        raise ExportError(
+            f'format={format!r} should be one of {tuple(SUFFIXES)}')
+    if path.suffix != SUFFIXES[format]:
+        raise ExportError(f'{path} should end in {SUFFIXES[format]}, as files '
+                          f'of format {format} do')
+
+
+def to_onnx(module: nn.Module,
+            images: Tensor,
+            path: Path,
+            dynamic_size: bool = False) -> None:
+    """Write any module as an ONNX file, without metadata.
+
+    Args:
+        module: Module that takes images (B, C, h, w) and returns a tensor, or
+            a tuple or list of them, batch first. It is put in evaluation
+            mode.
+        images: Example that the module is traced with.
+        path: The file. One that is there is replaced when all went well.
+        dynamic_size: Whether h and w may differ from those of ``images``;
+            B may always.
+
+    Raises:
+        ModuleNotFoundError: If onnx is not installed.
+    """
+    with torch.no_grad():
+        outputs = module.eval()(images)
+    count = 1 if isinstance(outputs, Tensor) else len(outputs)
+    with written_whole(Path(path)) as draft:
+        _trace_onnx(module, (images, ), draft, dynamic_size, ['images'],
+                    [f'output{i}' for i in range(count)])
+
+
+def _trace_onnx(module: nn.Module, example: Tuple[Tensor, ...], path: Path,
+                dynamic_size: bool, inputs: Sequence[str],
+                outputs: Sequence[str]) -> None:
+    check_installed('onnx')
+    axes = {name: {0: 'batch'} for name in (*inputs, *outputs)}
+    if dynamic_size:
+        axes['images'].update({2: 'height', 3: 'width'})
+    with warnings.catch_warnings():
+        # They are about checks of the input, which the file has not.
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        torch.onnx.export(
+            module,
+            example,
+            str(path),
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes=axes,
+            opset_version=18,
+            dynamo=False)
+
+
+def _write_onnx(module: Exportable, example: Tuple[Tensor, ...], path: Path,
+                dynamic_size: bool, text: str) -> None:
+    check_installed('onnx')
+    import onnx
+    with written_whole(path) as draft:
+        _trace_onnx(module, example, draft, dynamic_size, module.inputs,
+                    module.outputs)
+        model = onnx.load(draft)
+        onnx.helper.set_model_props(model, {KEY: text})
+        onnx.save(model, draft)
+
+
+def _write_openvino(module: Exportable, example: Tuple[Tensor, ...],
+                    path: Path, dynamic_size: bool, text: str) -> None:
+    check_installed('openvino')
+    with TemporaryDirectory() as folder:
+        source = Path(folder, 'model.onnx')
+        _write_onnx(module, example, source, dynamic_size, text)
+        onnx_to_openvino(source, path)
+
+
+def onnx_to_openvino(source: Path, target: Path) -> None:
+    """Convert an ONNX file in full precision, with its metadata.
+
+    Args:
+        source: ONNX file.
+        target: File to write, .xml, beside which a .bin will lie. Files that
+            are there are replaced when all went well.
+    """
+    import openvino
+    model = openvino.convert_model(source)
+    with written_whole(target, '.bin') as draft:
+        openvino.save_model(model, draft, compress_to_fp16=False)
+
+
+def _write_torchscript(module: Exportable, example: Tuple[Tensor, ...],
+                       path: Path, dynamic_size: bool, text: str) -> None:
+    with written_whole(path) as draft, warnings.catch_warnings():
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        traced = torch.jit.trace(module, example, check_trace=False)
+        torch.jit.save(traced, str(draft), _extra_files={KEY: text})
+
+
+def _write_pt2(module: Exportable, example: Tuple[Tensor, ...], path: Path,
+               dynamic_size: bool, text: str) -> None:
+    batch = torch.export.Dim('batch')
+    program = torch.export.export(
+        module, example, dynamic_shapes=[{0: batch} for _ in example])
+    with written_whole(path) as draft:
+        torch.export.save(program, draft, extra_files={KEY: text})

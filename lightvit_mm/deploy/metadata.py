@@ -1,0 +1,149 @@
+"""What an exported file says of itself, for a program without OpenMMLab.
+
+- ``task``: classification, detection, segmentation or features.
+- ``outputs``: names of the outputs, in their order.
+- ``classes``: names, in the order of the outputs; none for features.
+- ``steps``: how an image becomes an input, one after the other: ``resize``
+  to just a ``size``, to ``fit`` into it or until the ``short`` side has it;
+  ``crop`` of the centre. A ``size`` is (height, width).
+- ``channel_order``, ``mean``, ``std``: of the normalisation behind that.
+- ``pad_divisor``: height and width are padded to a multiple, with zeros, at
+  the bottom and at the right.
+- ``size``: height and width that the file is bound to, null if to none.
+- ``mask_threshold``: of a detector with masks.
+"""
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+from torch import nn
+
+from .errors import ExportError
+from .modules import Exportable
+
+HW = Tuple[int, int]
+
+
+def describe(module: Exportable, model: nn.Module, cfg: Config,
+             size: Optional[HW]) -> dict:
+    """The metadata of a module, as this file says, for JSON.
+
+    Args:
+        module: What is exported.
+        model: The whole model. Its ``dataset_meta``, as the libraries set it
+            from the checkpoint, names the classes; if it has none, the test
+            data of the config does, and else they are called by number.
+        cfg: Its config.
+        size: Height and width that the file is bound to.
+
+    Raises:
+        ExportError: If the preprocessing cannot be described, or the names
+            are not as many as the classes.
+    """
+    preprocessor = model.data_preprocessor
+    is_normed = preprocessor._enable_normalize
+    is_rgb = getattr(preprocessor, 'to_rgb',
+                     getattr(preprocessor, '_channel_conversion', False))
+    settings = dict(
+        task=module.task,
+        outputs=list(module.outputs),
+        classes=_classes(module, model, cfg),
+        steps=test_steps(cfg),
+        channel_order='rgb' if is_rgb else 'bgr',
+        mean=preprocessor.mean.flatten().tolist() if is_normed else [0.] * 3,
+        std=preprocessor.std.flatten().tolist() if is_normed else [1.] * 3,
+        pad_divisor=_pad_divisor(preprocessor),
+        size=size)
+    if 'masks' in module.outputs:
+        settings['mask_threshold'] = model.test_cfg.rcnn.mask_thr_binary
+    return settings
+
+
+def fixed_size(steps: Sequence[dict]) -> Optional[HW]:
+    """Height and width that steps give to every image, None if to none."""
+    if steps and steps[-1]['step'] in ('resize', 'crop'):
+        return tuple(steps[-1]['size'])
+    return None
+
+
+def test_steps(cfg: Config) -> List[dict]:
+    """The ``steps`` of the metadata, from the test pipeline of a config.
+
+    Raises:
+        ExportError: If there is no pipeline, or it has other steps.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
+    if 'pipeline' not in dataset:
+        raise ExportError(
+            'The config has no test_dataloader.dataset.pipeline: expected one '
+            'that says how images are prepared')
+    steps = []
+    for settings in dataset.pipeline:
+        name = str(settings['type']).rpartition('.')[2]
+        if name == 'CenterCrop':
+            w, h = _pair(settings['crop_size'])
+            steps.append(dict(step='crop', size=(h, w)))
+        elif name in ('Resize', 'ResizeEdge'):
+            steps.append(_resize(name, settings))
+        elif not name.startswith(('LoadImage', 'LoadAnnotations', 'Pack')):
+            raise ExportError(
+                f'{name} in the test pipeline cannot be carried in a file: '
+                'expected Resize, ResizeEdge and CenterCrop alone')
+    return steps
+
+
+def _resize(name: str, settings: dict) -> dict:
+    how = (settings.get('backend', 'cv2'),
+           settings.get('interpolation', 'bilinear'))
+    scale = settings.get('scale')
+    if (how not in (('cv2', 'bilinear'), ('pillow', 'bilinear'),
+                    ('pillow', 'bicubic')) or scale is None
+            or settings.get('edge', 'short') != 'short'):
+        raise ExportError(
+            f'{dict(settings)} in the test pipeline cannot be carried in a '
+            "file: expected a scale, edge='short', interpolation='bilinear', "
+            "or 'bicubic' with backend='pillow'")
+    if name == 'ResizeEdge':
+        step = dict(step='short', size=scale)
+    else:
+        w, h = _pair(scale)
+        step = dict(
+            step='fit' if settings.get('keep_ratio') else 'resize',
+            size=(h, w))
+    return dict(step, backend=how[0], interpolation=how[1])
+
+
+def _pair(size: Union[int, Sequence[int]]) -> Sequence[int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _pad_divisor(preprocessor: nn.Module) -> int:
+    # mmsegmentation has settings for the test alone.
+    settings: Dict[str, int] = getattr(preprocessor, 'test_cfg', None) or {}
+    if settings.get('size') is not None:
+        raise ExportError(
+            f'data_preprocessor.test_cfg={dict(settings)} cannot be carried '
+            'in a file: expected a size_divisor')
+    return settings.get('size_divisor',
+                        getattr(preprocessor, 'pad_size_divisor', 1))
+
+
+def _classes(module: Exportable, model: nn.Module,
+             cfg: Config) -> Sequence[str]:
+    num_classes = getattr(module, 'num_classes', 0)
+    if not num_classes:
+        return []
+    dataset = cfg.test_dataloader.dataset
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        kind = DATASETS.get(dataset.type) if 'type' in dataset else None
+    for known in (getattr(model, 'dataset_meta', None),
+                  dataset.get('metainfo'), getattr(kind, 'METAINFO', None)):
+        classes = (known or {}).get('classes')
+        if classes is None:
+            continue
+        if len(classes) != num_classes:
+            raise ExportError(
+                f'{len(classes)} class names for {num_classes} classes: set '
+                'test_dataloader.dataset.metainfo.classes to as many')
+        return list(classes)
+    return [str(i) for i in range(num_classes)]

@@ -1,0 +1,142 @@
+"""Models as functions of tensors alone, which is what can be exported.
+
+Images are (B, 3, h, w), normalised. Each module names its task, its inputs
+and its outputs, and can make an example of its inputs.
+"""
+import copy
+from typing import Tuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from ..analysis.attention_maps import find_backbone
+from .errors import ExportError
+
+PARTS = ('model', 'backbone')
+
+
+class Exportable(nn.Module):
+    """A copy of a part of a model, in evaluation mode, without gradients."""
+
+    task: str
+    inputs: Tuple[str, ...] = ('images', )
+    outputs: Tuple[str, ...]
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        self.eval().requires_grad_(False)
+
+    def example(self, h: int, w: int, batch: int = 2) -> Tuple[Tensor, ...]:
+        """Random inputs; h and w in pixels."""
+        return (torch.randn(batch, 3, h, w), )
+
+
+class Backbone(Exportable):
+    """Images -> the maps of the backbone, (B, C, H, W) each."""
+
+    task = 'features'
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(find_backbone(model))
+        self.outputs = tuple(
+            f'stage{i + 1}' for i in self.model.out_indices)
+
+    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+        return self.model(images)
+
+
+class Classifier(Exportable):
+    """Images -> the probabilities of the classes, (B, K)."""
+
+    task = 'classification'
+    outputs = ('probabilities', )
+
+    def __init__(self, model: nn.Module) -> None:
+        from mmpretrain.models import ClsHead, ImageClassifier
+        if not (isinstance(model, ImageClassifier)
+                and isinstance(model.head, ClsHead)):
+            raise ExportError(
+                f'This {type(model).__name__} cannot be exported: expected an '
+                'ImageClassifier with a head of type LinearClsHead or another '
+                'ClsHead; --part backbone exports its backbone')
+        super().__init__(model)
+        self.num_classes = model.head.num_classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.model.head(self.model.extract_feat(images))
+        return logits.softmax(dim=1)
+
+
+class Segmentor(Exportable):
+    """Images -> the logits of the classes at each pixel, (B, K, h, w)."""
+
+    task = 'segmentation'
+    outputs = ('logits', )
+
+    def __init__(self, model: nn.Module) -> None:
+        from mmseg.models import EncoderDecoder
+        if type(model) is not EncoderDecoder:
+            raise ExportError(
+                f'This {type(model).__name__} cannot be exported: expected an '
+                'EncoderDecoder; --part backbone exports its backbone')
+        mode = model.test_cfg.get('mode', 'whole')
+        if mode != 'whole' or model.out_channels == 1:
+            raise ExportError(
+                f'test_cfg.mode={mode!r} with {model.out_channels} output '
+                "channels cannot be exported: expected 'whole' and two "
+                'channels or more')
+        super().__init__(model)
+        self.num_classes = model.num_classes
+        self._trace_upsampling()
+
+    def _trace_upsampling(self) -> None:
+        """Replace modules that would keep the sizes of the example."""
+        from mmseg.models.utils import Upsample
+        for module in list(self.model.modules()):
+            for name, child in module.named_children():
+                if type(child) is Upsample and child.scale_factor:
+                    setattr(
+                        module, name,
+                        nn.Upsample(
+                            scale_factor=child.scale_factor,
+                            mode=child.mode,
+                            align_corners=child.align_corners))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.model.decode_head(self.model.extract_feat(images))
+        return F.interpolate(
+            logits,
+            size=images.shape[2:],
+            mode='bilinear',
+            align_corners=self.model.align_corners)
+
+
+def take(model: nn.Module, cfg: Config, part: str = 'model') -> Exportable:
+    """What can be exported of a model.
+
+    Args:
+        model: Model of mmpretrain, mmdet or mmseg.
+        cfg: Its config.
+        part: 'model' for all of it, 'backbone' for its LightViT alone.
+
+    Raises:
+        ExportError: If it is not of a kind that can be exported.
+    """
+    if part not in PARTS:
+        raise ExportError(f'part={part!r} should be one of {PARTS}')
+    if part == 'backbone':
+        return Backbone(model)
+    library = cfg.get('default_scope')
+    if library == 'mmpretrain':
+        return Classifier(model)
+    if library == 'mmseg':
+        return Segmentor(model)
+    if library == 'mmdet':
+        from .detector import Detector
+        return Detector(model)
+    raise ExportError(
+        f'default_scope={library!r} of the config should be mmpretrain, mmdet '
+        'or mmseg; --part backbone exports a backbone of any library')

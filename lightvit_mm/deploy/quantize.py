@@ -1,0 +1,151 @@
+"""Models in int8."""
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence
+
+import numpy as np
+import onnx
+import torch.nn.functional as F
+from mmengine.config import Config
+from onnxruntime.quantization import (CalibrationDataReader, QuantFormat,
+                                      QuantType, quantize_static)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import nn
+
+from ..analysis.attention_maps import PathLike, network_input
+from ..hub import check_installed
+from .agreement import Agreement, Batch, compare
+from .errors import ExportError
+from .export import check_name, export, onnx_to_openvino
+from .files import written_whole
+from .metadata import HW
+from .modules import take
+
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+
+
+class _Reader(CalibrationDataReader):
+    """Batches by the names of the inputs, as onnxruntime asks for them."""
+
+    def __init__(self, names: Sequence[str], batches: Iterable[Batch]) -> None:
+        self.names = names
+        self.batches = iter(batches)
+
+    def get_next(self) -> Optional[Dict[str, np.ndarray]]:
+        batch = next(self.batches, None)
+        if batch is None:
+            return None
+        inputs = batch if isinstance(batch, tuple) else (batch, )
+        return dict(zip(self.names, inputs))
+
+
+def quantize_onnx(source: Path, target: Path,
+                  batches: Iterable[Batch]) -> None:
+    """Write an ONNX model with its products in int8.
+
+    Static quantisation of onnxruntime: one scale per output channel of a
+    weight, and one per activation, from the least and greatest value that it
+    takes on the batches. The stem stays in float32, and so does what is not a
+    product. Metadata stay.
+
+    Args:
+        source: Model to quantise.
+        target: The file. One that is there is replaced when all went well.
+        batches: Inputs to calibrate with, (B, C, h, w), one after the other;
+            for a model of several inputs tuples in the order of these.
+    """
+    with written_whole(Path(target)) as draft:
+        prepared = draft.with_suffix('.prepared.onnx')
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        graph = onnx.load(prepared).graph
+        # Its few channels differ too much for one scale: on the demo's
+        # classifier int8 there changes the logits eight times as much.
+        stem = [node.name for node in graph.node if 'patch_embed' in node.name]
+        quantize_static(
+            str(prepared),
+            str(draft),
+            _Reader([node.name for node in graph.input], batches),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=['Conv', 'ConvTranspose', 'Gemm', 'MatMul'],
+            nodes_to_exclude=stem,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8)
+
+
+def export_int8(model: nn.Module,
+                cfg: Config,
+                path: PathLike,
+                images: Sequence[Path],
+                format: str = 'onnx',
+                size: Optional[HW] = None,
+                part: str = 'model') -> Agreement:
+    """Write a model in int8 and compare it with the same in float32.
+
+    Args:
+        model: As for :func:`lightvit_mm.deploy.export.export`.
+        cfg: As there.
+        path: As there.
+        images: Image files, prepared by the config's test pipeline. Every
+            second calibrates; the others are for the comparison.
+        format: 'onnx' or 'openvino'.
+        size: As there.
+        part: As there.
+
+    Raises:
+        ValueError: As there, or if there are less than two images, or one
+            cannot be read or exceeds the size.
+        ModuleNotFoundError: As there.
+        OSError: As there.
+    """
+    path = Path(path)
+    if format not in ('onnx', 'openvino'):
+        raise ExportError(f'format={format!r} has no int8: expected onnx or '
+                          'openvino')
+    check_name(path, format)
+    if len(images) < 2:
+        raise ExportError(
+            f'{len(images)} images for int8: expected two at least, and '
+            'better a hundred')
+    if format == 'openvino':
+        check_installed('openvino')
+    task = take(model, cfg, part).task
+    with TemporaryDirectory() as folder:
+        fp32, int8 = Path(folder, 'fp32.onnx'), Path(folder, 'int8.onnx')
+        size = export(model, cfg, fp32, 'onnx', size, part)
+        quantize_onnx(fp32, int8, _batches(task, model, cfg, images[::2],
+                                           size))
+        agreement = compare(task, fp32, int8,
+                            _batches(task, model, cfg, images[1::2], size))
+        if format == 'openvino':
+            onnx_to_openvino(int8, path)
+        else:
+            with written_whole(path) as draft:
+                shutil.copy(int8, draft)
+    return agreement
+
+
+def image_files(folder: Path) -> List[Path]:
+    """The images in a folder and below it, in the order of their names."""
+    return sorted(path for path in folder.rglob('*')
+                  if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _batches(task: str, model: nn.Module, cfg: Config, images: Sequence[Path],
+             size: Optional[HW]) -> Iterator[Batch]:
+    """Images one by one, as a module of that task takes them."""
+    for path in images:
+        image, inputs = network_input(model, cfg, path)
+        if size is not None:
+            h, w = size[0] - inputs.shape[2], size[1] - inputs.shape[3]
+            if min(h, w) < 0:
+                raise ExportError(
+                    f'The image {path} is prepared to '
+                    f'{inputs.shape[2]} x {inputs.shape[3]} pixels: expected '
+                    f'{size[0]} x {size[1]} at most, the size of the model')
+            inputs = F.pad(inputs, (0, w, 0, h))
+        batch = (inputs.numpy(), )
+        if task == 'detection':
+            batch += (np.array([image.shape[:2]], np.float32), )
+        yield batch

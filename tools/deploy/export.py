@@ -1,0 +1,95 @@
+"""Write a model as a file for onnxruntime, OpenVINO or PyTorch alone.
+
+Takes classifiers, segmentors, Mask R-CNN and bare backbones. run.py runs the
+files of onnxruntime and OpenVINO without any of OpenMMLab.
+"""
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from lightvit_mm import hub
+from lightvit_mm.deploy.errors import ExportError
+from lightvit_mm.deploy.export import SUFFIXES, export, load
+from lightvit_mm.deploy.modules import PARTS
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'config', help='config file, or PACKAGE::CONFIG of an installed one')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k')
+    parser.add_argument(
+        '--format',
+        choices=list(SUFFIXES),
+        default='onnx',
+        help='default %(default)s')
+    parser.add_argument(
+        '--part',
+        choices=PARTS,
+        default='model',
+        help='the whole model, or its LightViT alone; default %(default)s')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        help='bind the file to this height and width. By default they may '
+        'vary; a classifier is bound to what its test pipeline gives, and pt2 '
+        'always needs a size')
+    parser.add_argument(
+        '--int8',
+        type=Path,
+        metavar='FOLDER',
+        help='write it in int8, calibrated with every second image of the '
+        'folder; on the others it is compared with float32')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='file to write; default work_dirs/deploy/CONFIG_NAME with the '
+        'suffix of the format')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value')
+    return parser.parse_args()
+
+
+def default_path(args: argparse.Namespace) -> Path:
+    name = Path(args.config.rpartition('::')[2]).stem
+    if args.part != 'model':
+        name += f'_{args.part}'
+    if args.int8 is not None:
+        name += '_int8'
+    return Path('work_dirs/deploy', name + SUFFIXES[args.format])
+
+
+def main() -> None:
+    args = parse_args()
+    path = args.out or default_path(args)
+    try:
+        cfg = hub.read_config(args.config)
+        cfg.merge_from_dict(args.cfg_options or {})
+        model = load(cfg, args.checkpoint)
+        if args.int8 is None:
+            size = export(model, cfg, path, args.format, args.size, args.part)
+            extent = f'{size[0]} x {size[1]} pixels' if size else 'any size'
+            print(f'{path}: takes any number of images of {extent}')
+            return
+        hub.check_installed('onnx')
+        hub.check_installed('onnxruntime')
+        from lightvit_mm.deploy.quantize import export_int8, image_files
+        if not args.int8.is_dir():
+            raise ExportError(f'--int8 {args.int8}: expected a folder of '
+                              'images')
+        agreement = export_int8(model, cfg, path, image_files(args.int8),
+                                args.format, args.size, args.part)
+        print(f'{path}: agrees with float32, {agreement}')
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,394 @@
+"""Run a file that export.py wrote on images, print the results and draw them.
+
+Takes classifiers, detectors, segmentors and backbones as .onnx, which needs
+onnxruntime, or as .xml, which needs openvino; beyond that numpy and Pillow
+alone. What to do with an image stands in the file.
+"""
+import argparse
+import colorsys
+import json
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Callable, Dict, List, NamedTuple, Tuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+
+KEY = 'lightvit_mm'
+TOP = 5  # classes of a classifier that are printed
+Arrays = Dict[str, np.ndarray]
+
+
+class Model(NamedTuple):
+    """A network and what its file says of itself.
+
+    Args:
+        run: Inputs by name -> outputs by name.
+        info: The metadata; see lightvit_mm/deploy/metadata.py.
+    """
+
+    run: Callable[[Arrays], Arrays]
+    info: dict
+
+
+# Files
+
+
+def read_model(path: Path) -> Model:
+    """Read a .onnx or .xml file.
+
+    Raises:
+        SystemExit: If that is not possible.
+    """
+    readers = {'.onnx': ('onnxruntime', read_onnx),
+               '.xml': ('openvino', read_openvino)}
+    if path.suffix not in readers:
+        raise SystemExit(
+            f'{path}: expected a model that ends in .onnx or .xml, as '
+            'export.py writes it with --format onnx or openvino')
+    if not path.is_file():
+        raise SystemExit(f'There is no model {path}: export.py writes one')
+    package, read = readers[path.suffix]
+    if find_spec(package) is None:
+        raise SystemExit(
+            f'{path} needs {package}, which is not installed: pip install '
+            f'{package}')
+    try:
+        model = read(path)
+    # Each runtime has errors of its own.
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        raise SystemExit(f'{path} cannot be read by {package}; expected a '
+                         f'file of export.py: {reason}') from error
+    if not model.info:
+        raise SystemExit(f'{path} does not say how to prepare images: '
+                         'expected a file of export.py')
+    return model
+
+
+def read_onnx(path: Path) -> Model:
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=['CPUExecutionProvider'])
+    names = [node.name for node in session.get_outputs()]
+    text = session.get_modelmeta().custom_metadata_map.get(KEY, '{}')
+    return Model(
+        lambda inputs: dict(zip(names, session.run(names, inputs))),
+        json.loads(text))
+
+
+def read_openvino(path: Path) -> Model:
+    import openvino
+    core = openvino.Core()
+    model = core.read_model(path)
+    # It stands where the ONNX file had it, of which OpenVINO's was made.
+    place = ['framework', KEY]
+    text = '{}'
+    if model.has_rt_info(place):
+        text = model.get_rt_info(place).astype(str)
+    # In full precision on CPUs that would choose half of it.
+    network = core.compile_model(model, 'CPU',
+                                 dict(INFERENCE_PRECISION_HINT='f32'))
+    names = [output.any_name for output in model.outputs]
+    return Model(
+        lambda inputs: dict(zip(names, network(inputs).values())),
+        json.loads(text))
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image as it is to be seen, RGB, uint8, (h, w, 3).
+
+    Raises:
+        SystemExit: If it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+    except (OSError, UnidentifiedImageError) as error:
+        raise SystemExit(
+            f'The image {path} cannot be read ({type(error).__name__}); '
+            'expected a file such as a JPEG or PNG') from error
+
+
+# From image to network
+
+
+def sample(image: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
+    """Values between pixels, those at the border beyond it.
+
+    Args:
+        image: Shape (h, w) or (h, w, C).
+        ys: Rows to sample (H, ); a whole number is the centre of a pixel.
+        xs: Columns to sample (W, ).
+
+    Returns:
+        Bilinear interpolation, float32, (H, W) or (H, W, C).
+    """
+    image = image.astype(np.float32)
+    for axis, places in enumerate((ys, xs)):
+        last = image.shape[axis] - 1
+        places = np.clip(places, 0, last)
+        low = np.floor(places).astype(int)
+        share = (places - low).astype(np.float32)
+        share = share.reshape([-1 if i == axis else 1
+                               for i in range(image.ndim)])
+        high = np.minimum(low + 1, last)
+        image = (image.take(low, axis) * (1 - share) +
+                 image.take(high, axis) * share)
+    return image
+
+
+def centres(old: int, new: int) -> np.ndarray:
+    """Where the pixels of a resized row lie in the old one."""
+    return (np.arange(new) + 0.5) * old / new - 0.5
+
+
+def resize(image: np.ndarray, h: int, w: int, backend: str = 'cv2',
+           interpolation: str = 'bilinear') -> np.ndarray:
+    """Resize an image (h', w', 3) as a library does, to (h, w, 3)."""
+    if backend == 'pillow':
+        method = Image.Resampling[interpolation.upper()]
+        return np.asarray(Image.fromarray(image).resize((w, h), method))
+    places = (centres(old, new) for old, new in zip(image.shape, (h, w)))
+    return sample(image, *places).round().astype(np.uint8)
+
+
+def take_step(image: np.ndarray, step: str, size,
+              **how: str) -> np.ndarray:
+    """One of the steps of the metadata."""
+    h, w = image.shape[:2]
+    if step == 'crop':
+        height, width = min(h, size[0]), min(w, size[1])
+        y, x = round((h - height) / 2), round((w - width) / 2)
+        return image[y:y + height, x:x + width]
+    if step == 'short':
+        size = ((size, int(size * w / h)) if h <= w else
+                (int(size * h / w), size))
+    elif step == 'fit':
+        scale = min(max(size) / max(h, w), min(size) / min(h, w))
+        size = (int(h * scale + 0.5), int(w * scale + 0.5))
+    return resize(image, *size, **how)
+
+
+def prepare(image: np.ndarray, info: dict) -> np.ndarray:
+    """What the network is to see of an image, uint8, (h, w, 3)."""
+    for step in info['steps']:
+        image = take_step(image, **step)
+    return image
+
+
+def normalise(image: np.ndarray, info: dict) -> np.ndarray:
+    """Prepared image (h, w, 3) -> input (1, 3, H, W), perhaps padded.
+
+    Raises:
+        SystemExit: If it does not fit into the size of the file.
+    """
+    if info['channel_order'] == 'bgr':
+        image = image[..., ::-1]
+    mean, std = (np.array(info[key], np.float32) for key in ('mean', 'std'))
+    image = (image - mean) / std
+    h, w = image.shape[:2]
+    divisor = info['pad_divisor']
+    H, W = info['size'] or (h + -h % divisor, w + -w % divisor)
+    if h > H or w > W:
+        raise SystemExit(
+            f'The model takes images of {H} x {W} pixels at most and this is '
+            f'{h} x {w}: export it with --size {h} {w} or more, or with no '
+            'size')
+    image = np.pad(image, ((0, H - h), (0, W - w), (0, 0)))
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
+
+
+# From network to result
+
+
+def paste(mask: np.ndarray, box: np.ndarray, h: int, w: int) -> np.ndarray:
+    """Put a mask (n, n) of a box's inside into an image (h, w)."""
+    x1, y1, x2, y2 = box
+    # Beyond the box there is nothing.
+    places = [(np.arange(size) + 0.5 - low) / (high - low) * len(mask) + 0.5
+              for size, low, high in ((h, y1, y2), (w, x1, x2))]
+    return sample(np.pad(mask, 1), *places)
+
+
+def detections(outputs: Arrays, seen: Tuple[int, int], hw: Tuple[int, int],
+               threshold: float, info: dict) -> Arrays:
+    """The detections above a threshold, in the pixels of the image.
+
+    Args:
+        outputs: Outputs for one image.
+        seen: Height and width of the prepared image.
+        hw: Height and width h, w of the image itself.
+        threshold: Least score.
+        info: The metadata.
+
+    Returns:
+        N boxes (N, 4) as x1, y1, x2, y2, scores (N, ), labels (N, ) and, of
+        a model that has some, masks (N, h, w).
+    """
+    # Rows that are no detections have a score of -1.
+    rows = outputs['scores'][0] >= max(threshold, 0)
+    found = {name: array[0][rows] for name, array in outputs.items()}
+    scale = np.array([hw[1] / seen[1], hw[0] / seen[0]] * 2, np.float32)
+    found['boxes'] = found['boxes'] * scale
+    if 'masks' in found:
+        masks = [paste(mask, box, *hw) >= info['mask_threshold']
+                 for mask, box in zip(found['masks'], found['boxes'])]
+        found['masks'] = np.reshape(masks, (-1, *hw)).astype(bool)
+    return found
+
+
+def class_map(logits: np.ndarray, seen: Tuple[int, int],
+              hw: Tuple[int, int]) -> np.ndarray:
+    """The class of each pixel of an image.
+
+    Args:
+        logits: Shape (K, H, W), perhaps of a padded image.
+        seen: Height and width of the prepared image.
+        hw: Height and width of the image itself.
+    """
+    places = [centres(old, new) for old, new in zip(seen, hw)]
+    best = np.full(hw, -np.inf, np.float32)
+    classes = np.zeros(hw, int)
+    # One by one, as all of them would fill the memory.
+    for i, channel in enumerate(logits):
+        score = sample(channel[:seen[0], :seen[1]], *places)
+        classes[score > best] = i
+        best = np.maximum(best, score)
+    return classes
+
+
+# Pictures
+
+
+def colour(i: int) -> Tuple[int, ...]:
+    """A colour for a number, unlike those of its neighbours."""
+    return tuple(int(255 * part)
+                 for part in colorsys.hsv_to_rgb(i * 0.618 % 1, 0.8, 1))
+
+
+def tint(image: np.ndarray, mask: np.ndarray, i: int) -> None:
+    """Lay colour ``i`` over an image (h, w, 3), in place."""
+    image[mask] = (image[mask] * 0.5 + np.array(colour(i)) * 0.5).astype(
+        np.uint8)
+
+
+def write_text(draw: ImageDraw.ImageDraw, place: Tuple[float, float],
+               text: str, background: Tuple[int, ...]) -> None:
+    box = draw.textbbox(place, text)
+    draw.rectangle(box, fill=background)
+    draw.text(place, text, fill='black')
+
+
+# The four tasks: each prints its result and returns a picture.
+
+
+def classify(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
+    inputs = normalise(prepare(image, model.info), model.info)
+    scores = model.run(dict(images=inputs))['probabilities'][0]
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    for row, i in enumerate(scores.argsort()[::-1][:TOP]):
+        line = f'{scores[i]:.3f} {model.info["classes"][i]}'
+        print(f'  {line}')
+        write_text(draw, (2, 2 + 12 * row), line, (255, 255, 255))
+    return picture
+
+
+def detect(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
+    seen = prepare(image, model.info)
+    inputs = dict(
+        images=normalise(seen, model.info),
+        sizes=np.array([seen.shape[:2]], np.float32))
+    found = detections(model.run(inputs), seen.shape[:2], image.shape[:2],
+                       threshold, model.info)
+    image = image.copy()
+    for i, mask in enumerate(found.get('masks', [])):
+        tint(image, mask, i)
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    for i, (box, score, label) in enumerate(
+            zip(found['boxes'], found['scores'], found['labels'])):
+        name = model.info['classes'][label]
+        corners = ' '.join(f'{side:.1f}' for side in box)
+        print(f'  {score:.3f} {name}: {corners}')
+        draw.rectangle(box.tolist(), outline=colour(i), width=2)
+        write_text(draw, (box[0], max(box[1] - 12, 0)), f'{name} {score:.2f}',
+                   colour(i))
+    return picture
+
+
+def segment(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
+    seen = prepare(image, model.info)
+    logits = model.run(dict(images=normalise(seen, model.info)))['logits'][0]
+    classes = class_map(logits, seen.shape[:2], image.shape[:2])
+    image = image.copy()
+    for i, count in Counter(classes.flatten().tolist()).most_common():
+        print(f'  {count / classes.size:6.1%} {model.info["classes"][i]}')
+        tint(image, classes == i, i)
+    return Image.fromarray(image)
+
+
+def show_features(model: Model, image: np.ndarray,
+                  threshold: float) -> Image.Image:
+    inputs = normalise(prepare(image, model.info), model.info)
+    h, w = image.shape[:2]
+    pictures: List[np.ndarray] = [image]
+    for name, maps in model.run(dict(images=inputs)).items():
+        print(f'  {name}: {" x ".join(map(str, maps.shape[1:]))}, mean '
+              f'{maps.mean():.4f}, deviation {maps.std():.4f}')
+        if maps.ndim == 4:
+            strength = np.square(maps[0]).mean(axis=0)**0.5
+            strength -= strength.min()
+            strength *= 255 / max(strength.max(), 1e-6)
+            grey = Image.fromarray(strength.astype(np.uint8)).resize((w, h))
+            pictures.append(np.asarray(grey.convert('RGB')))
+    return Image.fromarray(np.concatenate(pictures, axis=1))
+
+
+TASKS = dict(
+    classification=classify,
+    detection=detect,
+    segmentation=segment,
+    features=show_features)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('model', type=Path, help='.onnx or .xml file')
+    parser.add_argument('images', nargs='+', type=Path, help='image files')
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help='least score of a detection; default %(default)s')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/predictions'),
+        help='folder for the pictures; default %(default)s')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    name, times = Counter(path.stem for path in args.images).most_common(1)[0]
+    if times > 1:
+        raise SystemExit(
+            f'{times} images are named {name} and would share one picture: '
+            'rename them, or run them one by one with different --out')
+    model = read_model(args.model)
+    for path in args.images:
+        print(f'{path}:', flush=True)
+        picture = TASKS[model.info['task']](model, read_image(path),
+                                            args.score_thr)
+        args.out.mkdir(parents=True, exist_ok=True)
+        picture.save(args.out / f'{path.stem}.png')
+        print(f'  drawn in {args.out / path.stem}.png', flush=True)
+
+
+if __name__ == '__main__':
+    main()
