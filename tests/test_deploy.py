@@ -483,10 +483,15 @@ def test_images_are_prepared_as_by_the_config(run, photos, cfg, tolerance):
 
 @pytest.mark.xfail(reason='int8 is not there yet: on random weights it can '
                    'be far from float32')
-def test_int8_agrees_with_float32(run, digits, tmp_path):
+def test_int8_agrees_with_float32(run, tmp_path):
     from lightvit_mm.deploy.quantize import export_int8, image_files
-    images = image_files(digits / 'classification/val')[:12]
-    assert len(images) == 12
+    random = np.random.RandomState(0)
+    for i in range(16):
+        coarse = random.randint(0, 64, (4, 4, 3)) + random.randint(0, 192, 3)
+        Image.fromarray(coarse.astype(np.uint8)).resize((64, 48)).save(
+            tmp_path / f'{i:02}.png')
+    images = image_files(tmp_path)
+    assert len(images) == 16
     cfg = classifier()
     model = build(cfg)
     # Every class is to be some image's.
@@ -494,7 +499,7 @@ def test_int8_agrees_with_float32(run, digits, tmp_path):
         model.head(model.extract_feat(network_input(model, cfg, path)[1]))
         for path in images
     ])
-    fc, mean, std = model.head.fc, logits.mean(0), logits.std(0) / 3
+    fc, mean, std = model.head.fc, logits.mean(0), logits.std(0)
     fc.weight.div_(std[:, None])
     fc.bias.sub_(mean).div_(std)
     fp32 = tmp_path / 'fp32.onnx'
@@ -517,7 +522,7 @@ def test_int8_agrees_with_float32(run, digits, tmp_path):
         assert 0 < np.abs(int8 - scores[0]).mean() < 0.1
     same = scores[0].argmax(1) == scores[1].argmax(1)
     assert len(set(scores[0].argmax(1))) > 1
-    assert agreement.num_images == 6
+    assert agreement.num_images == 8
     assert agreement.share == same.mean() >= 0.8
 
 

@@ -1,5 +1,4 @@
 """Bi-dimensional attention for other backbones (paper, Section 3.2)."""
-from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
 
 from ..registry import MODELS
@@ -27,6 +26,9 @@ def with_bidimensional_attention(backbone: dict,
         ...     type='lightvit_mm.with_bidimensional_attention',
         ...     backbone=dict(type='mmpretrain.SwinTransformer', arch='tiny'))
     """
+    # It brings mmcv's operators with it, which LightViT does without.
+    from mmcv.cnn.bricks.transformer import FFN
+
     model = MODELS.build(backbone)
     ffns = [module for module in model.modules() if isinstance(module, FFN)]
     if not ffns:
