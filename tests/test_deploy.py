@@ -481,49 +481,71 @@ def test_images_are_prepared_as_by_the_config(run, photos, cfg, tolerance):
 # int8
 
 
-@pytest.mark.xfail(reason='int8 is not there yet: on random weights it can '
-                   'be far from float32')
-def test_int8_agrees_with_float32(run, tmp_path):
-    from lightvit_mm.deploy.quantize import export_int8, image_files
+@pytest.fixture
+def tints(tmp_path):
+    """Sixteen pictures of different colours."""
     random = np.random.RandomState(0)
-    for i in range(16):
+    paths = [tmp_path / f'tints/{i:02}.png' for i in range(16)]
+    paths[0].parent.mkdir()
+    for path in paths:
         coarse = random.randint(0, 64, (4, 4, 3)) + random.randint(0, 192, 3)
-        Image.fromarray(coarse.astype(np.uint8)).resize((64, 48)).save(
-            tmp_path / f'{i:02}.png')
-    images = image_files(tmp_path)
-    assert len(images) == 16
+        Image.fromarray(coarse.astype(np.uint8)).resize((64, 48)).save(path)
+    return paths
+
+
+def probabilities(run, path, images):
+    model = run.read_model(path)
+    return np.concatenate([
+        model.run(dict(images=run.normalise(image, model.info)))
+        ['probabilities'] for image in map(run.read_image, images)
+    ])
+
+
+def test_int8_is_near_float32(run, tints, tmp_path):
+    from lightvit_mm.deploy.quantize import export_int8, image_files
+    assert image_files(tints[0].parent) == tints
     cfg = classifier()
     model = build(cfg)
-    # Every class is to be some image's.
+    fp32, int8 = tmp_path / 'fp32.onnx', tmp_path / 'int8.onnx'
+    export(model, cfg, fp32)
+    export_int8(model, cfg, int8, tints)
+    assert {'QuantizeLinear', 'DequantizeLinear'} <= {
+        node.op_type for node in onnx.load(int8).graph.node}
+    assert run.read_model(int8).info == run.read_model(fp32).info
+    difference = np.abs(
+        probabilities(run, int8, tints) - probabilities(run, fp32, tints))
+    assert 0 < difference.mean() < 0.01
+
+
+def test_int8_agreement_is_of_the_file_itself(run, tints, tmp_path,
+                                              monkeypatch):
+    """OpenVINO's file is here the one in float32, which the number shows."""
+    from lightvit_mm.deploy import quantize
+    cfg = classifier()
+    model = build(cfg)
+    # Random weights see little of an image. Enlarged, that is little more
+    # than the errors of int8, which change many a class.
     logits = torch.cat([
         model.head(model.extract_feat(network_input(model, cfg, path)[1]))
-        for path in images
+        for path in tints
     ])
     fc, mean, std = model.head.fc, logits.mean(0), logits.std(0)
     fc.weight.div_(std[:, None])
     fc.bias.sub_(mean).div_(std)
     fp32 = tmp_path / 'fp32.onnx'
     export(model, cfg, fp32)
-    agreement = export_int8(model, cfg, tmp_path / 'int8.onnx', images)
-    export_int8(model, cfg, tmp_path / 'int8.xml', images, 'openvino')
-    graph = onnx.load(tmp_path / 'int8.onnx').graph
-    quantised = {node.op_type for node in graph.node}
-    assert {'QuantizeLinear', 'DequantizeLinear'} <= quantised
-    models = [run.read_model(tmp_path / name)
-              for name in ('fp32.onnx', 'int8.onnx', 'int8.xml')]
-    assert models[0].info == models[1].info == models[2].info
-    scores = [
-        np.concatenate([
-            model.run(dict(images=run.normalise(image, model.info)))
-            ['probabilities'] for image in map(run.read_image, images[1::2])
-        ]) for model in models
-    ]
-    for int8 in scores[1:]:
-        assert 0 < np.abs(int8 - scores[0]).mean() < 0.1
-    same = scores[0].argmax(1) == scores[1].argmax(1)
-    assert len(set(scores[0].argmax(1))) > 1
-    assert agreement.num_images == 8
-    assert agreement.share == same.mean() >= 0.8
+    monkeypatch.setattr(quantize, 'onnx_to_openvino',
+                        lambda source, target: onnx_to_openvino(fp32, target))
+    classes = probabilities(run, fp32, tints[1::2]).argmax(1)
+    shares = []
+    for format, name in (('onnx', 'a.onnx'), ('openvino', 'a.xml')):
+        agreement = quantize.export_int8(model, cfg, tmp_path / name, tints,
+                                         format)
+        found = probabilities(run, tmp_path / name, tints[1::2]).argmax(1)
+        assert agreement.num_images == 8
+        assert agreement.share == (found == classes).mean()
+        shares.append(agreement.share)
+    assert shares[0] < shares[1] == 1
 
 
 def test_agreement():

@@ -1,6 +1,6 @@
 """How far two exported models agree on images."""
 from pathlib import Path
-from typing import Iterable, List, NamedTuple, Sequence, Tuple, Union
+from typing import Callable, Iterable, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 import onnxruntime
@@ -40,29 +40,36 @@ class Agreement(NamedTuple):
 
 def compare(task: str, first: Path, second: Path,
             batches: Iterable[Tuple[np.ndarray, ...]]) -> Agreement:
-    """Compare two ONNX files on batches of one image each.
+    """Compare two files on batches of one image each.
+
+    Each runs in the runtime that it is for, as runtimes differ in int8.
 
     Args:
         task: Task of both.
-        first: File to agree with.
-        second: File that should agree.
+        first: File to agree with, .onnx or OpenVINO's .xml.
+        second: File that should agree, .onnx or .xml.
         batches: Inputs in the order of the files' inputs.
     """
-    sessions = [_session(path) for path in (first, second)]
-    names = [node.name for node in sessions[0].get_inputs()]
+    runs = [_runner(path) for path in (first, second)]
     counts: List[Tuple[float, int]] = []
     for batch in batches:
-        outputs = [session.run(None, dict(zip(names, batch)))
-                   for session in sessions]
-        counts.append(_COUNT[task](*outputs))
+        counts.append(_COUNT[task](*(run(batch) for run in runs)))
     same, total = np.sum(counts, axis=0)
     return Agreement(same / total if total else float('nan'), task,
                      len(counts))
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(
+def _runner(path: Path) -> Callable[[Tuple[np.ndarray, ...]], Outputs]:
+    """A file as a function from inputs to outputs."""
+    if path.suffix == '.xml':
+        import openvino
+        network = openvino.Core().compile_model(
+            path, 'CPU', dict(INFERENCE_PRECISION_HINT='f32'))
+        return lambda batch: list(network(list(batch)).values())
+    session = onnxruntime.InferenceSession(
         str(path), providers=['CPUExecutionProvider'])
+    names = [node.name for node in session.get_inputs()]
+    return lambda batch: session.run(None, dict(zip(names, batch)))
 
 
 def _count_classes(first: Outputs, second: Outputs) -> Tuple[int, int]:

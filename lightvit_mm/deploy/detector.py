@@ -29,8 +29,8 @@ class Detector(Exportable):
     ``sizes`` (B, 2) are the heights and widths of the images within the
     batch, without their padding. Boxes (B, D, 4) are x1, y1, x2, y2 in pixels
     of the images, by descending scores (B, D); rows with a score of -1 are no
-    detections and zero. Labels (B, D) count the classes from 0. Masks (B, D, 28, 28)
-    are probabilities within the box; a Faster R-CNN has none.
+    detections and zero. Labels (B, D) count the classes from 0. Masks
+    (B, D, 28, 28) are probabilities within the box; a Faster R-CNN has none.
     """
 
     task = 'detection'

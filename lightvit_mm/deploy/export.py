@@ -107,7 +107,8 @@ def export(model: nn.Module,
         raise ExportError(
             f'This {type(model).__name__} cannot be written as {format} '
             f'({type(error).__name__}: {reason}); expected one of '
-            f'{", ".join(f for f in SUFFIXES if f != format)} to do') from error
+            f'{", ".join(f for f in SUFFIXES if f != format)} to do'
+        ) from error
     return size
 
 
