@@ -10,21 +10,38 @@ from mmengine.config import Config, DictAction
 from . import hub
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every OpenMMLab tool has."""
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add a config and what overrides its settings."""
     parser.add_argument(
         'config', help='config file, or one of an installed package as in '
         'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
-    parser.add_argument(
-        '--work-dir',
-        help='folder for logs and checkpoints; by default that of the config, '
-        'else work_dirs/CONFIG_NAME')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         help='override settings of the config: key=value, nested keys with '
         'dots, lists as key="[a,b]"')
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config of ``args.config`` with ``args.cfg_options`` merged in.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+        ModuleNotFoundError: If its package is not installed.
+    """
+    cfg = hub.read_config(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    return cfg
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every OpenMMLab tool has."""
+    add_config(parser)
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs and checkpoints; by default that of the config, '
+        'else work_dirs/CONFIG_NAME')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -38,11 +55,10 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such config.
+        ModuleNotFoundError: If its package is not installed.
     """
-    cfg = hub.read_config(args.config)
+    cfg = read_config(args)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

@@ -4,6 +4,7 @@ import math
 import re
 import runpy
 import time
+from unittest.mock import MagicMock
 from dataclasses import asdict
 from pathlib import Path
 
@@ -335,6 +336,7 @@ def test_files_run_on_the_threads_of_pytorch(monkeypatch, tmp_path):
 
     def session(path, options, providers):
         used.append(options.intra_op_num_threads)
+        return MagicMock()
 
     monkeypatch.setattr(openvino, 'Core', Core)
     monkeypatch.setattr(onnxruntime, 'InferenceSession', session)

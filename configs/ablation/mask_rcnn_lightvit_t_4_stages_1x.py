@@ -1,23 +1,18 @@
 """Mask R-CNN with the four-stage LightViT-T, 1x schedule (Section 4.1).
 
 Its neck makes no extra level. Give the ImageNet weights, trained with
-lightvit_t_4_stages.py, by --cfg-options model.backbone.init_cfg.checkpoint=PATH
+lightvit_t_4_stages.py, by
+--cfg-options model.backbone.init_cfg.checkpoint=PATH
 
 Published on val2017: box AP 37.5.
 
 tools/dist_train.sh configs/ablation/mask_rcnn_lightvit_t_4_stages_1x.py 8
 """
-_base_ = '../mask_rcnn_lightvit_t_1x.py'
+_base_ = ['../mask_rcnn_lightvit_t_1x.py', './_base_/four_stages.py']
 
 model = dict(
     backbone=dict(
-        arch=dict(
-            _delete_=True,
-            embed_dims=(32, 64, 128, 256),
-            depths=(1, 1, 6, 6),
-            num_heads=(1, 2, 4, 8),
-            mlp_ratios=(8, 8, 4, 4),
-            num_tokens=8),
+        arch=dict(_delete_=True, **_base_.four_stages),
         stem_stride=4,
         out_indices=(0, 1, 2, 3),
         init_cfg=dict(checkpoint='work_dirs/lightvit_t_4_stages/epoch_300.pth',

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.profiler import profile
 from torch.utils._pytree import tree_flatten
 
+from ..deploy.sessions import Session, open_onnxruntime, open_openvino
 from ..hub import check_installed
 from .plain import state_plainly
 
@@ -262,33 +263,9 @@ def _quantize(source: Path, setup: Setup) -> Path:
     return target
 
 
-def _load(runtime: str, path: Path,
-          threads: int) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
-    load = _load_openvino if runtime == 'openvino' else _load_onnxruntime
+def _load(runtime: str, path: Path, threads: int) -> Session:
+    load = open_openvino if runtime == 'openvino' else open_onnxruntime
     return load(path, threads)
-
-
-def _load_onnxruntime(path: Path, threads: int) -> Callable:
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=['CPUExecutionProvider'])
-    return lambda images: session.run(None, {'images': images})
-
-
-def _load_openvino(path: Path, threads: int) -> Callable:
-    import openvino
-    model = openvino.Core().compile_model(
-        str(path),
-        'CPU',
-        {
-            'INFERENCE_NUM_THREADS': threads,
-            # Where the processor can, OpenVINO would take bfloat16.
-            'INFERENCE_PRECISION_HINT': 'f32',
-        })
-    return lambda images: list(model(images).values())
 
 
 def _in_fresh_process(function: Callable, *args):

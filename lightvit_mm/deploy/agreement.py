@@ -1,11 +1,12 @@
 """How far two exported models agree on images."""
 from pathlib import Path
-from typing import Callable, Iterable, List, NamedTuple, Sequence, Tuple, Union
+from typing import Iterable, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
-import onnxruntime
 import torch
 from torchvision.ops import box_iou
+
+from .sessions import open_onnxruntime, open_openvino
 
 Batch = Union[np.ndarray, Tuple[np.ndarray, ...]]
 Outputs = Sequence[np.ndarray]
@@ -50,26 +51,14 @@ def compare(task: str, first: Path, second: Path,
         second: File that should agree, .onnx or .xml.
         batches: Inputs in the order of the files' inputs.
     """
-    runs = [_runner(path) for path in (first, second)]
+    runs = [(open_openvino if path.suffix == '.xml' else
+             open_onnxruntime)(path) for path in (first, second)]
     counts: List[Tuple[float, int]] = []
     for batch in batches:
-        counts.append(_COUNT[task](*(run(batch) for run in runs)))
+        counts.append(_COUNT[task](*(run(*batch) for run in runs)))
     same, total = np.sum(counts, axis=0)
     return Agreement(same / total if total else float('nan'), task,
                      len(counts))
-
-
-def _runner(path: Path) -> Callable[[Tuple[np.ndarray, ...]], Outputs]:
-    """A file as a function from inputs to outputs."""
-    if path.suffix == '.xml':
-        import openvino
-        network = openvino.Core().compile_model(
-            path, 'CPU', dict(INFERENCE_PRECISION_HINT='f32'))
-        return lambda batch: list(network(list(batch)).values())
-    session = onnxruntime.InferenceSession(
-        str(path), providers=['CPUExecutionProvider'])
-    names = [node.name for node in session.get_inputs()]
-    return lambda batch: session.run(None, dict(zip(names, batch)))
 
 
 def _count_classes(first: Outputs, second: Outputs) -> Tuple[int, int]:

@@ -30,8 +30,8 @@ def figure4(options: Options) -> List[Table]:
         table.rows.append([image.name, picture])
         table.notes.append(f'![{image.stem}]({picture})')
     table.notes.append(
-        f'Weights: {Path(options.checkpoint).name}. Upper row: where each global token '
-        'gathers from; lower row: which places read from it.')
+        f'Weights: {Path(options.checkpoint).name}. Upper row: where each '
+        'global token gathers from; lower row: which places read from it.')
     return [table]
 
 

@@ -21,8 +21,11 @@ TWO_COUNTS = (
     'convolution; "authors" is the formula of the released code, which the '
     'published figures follow. It counts the two products of local attention '
     'as N·C each instead of N·49·C, leaves out the projection of the global '
-    'tokens to keys and values, and adds N·C for the gate of the '
-    'bi-dimensional attention.')
+    'tokens to keys and values, adds N·C for the gate of the bi-dimensional '
+    'attention, and lets its spatial gate see the mean N times, where this '
+    'package computes it once.')
+COST_COLUMNS = ('Params (M)', 'paper', 'diff.', 'G multiply-adds, authors',
+                'paper', 'diff.', 'all')
 
 
 class Cost(NamedTuple):
@@ -55,6 +58,18 @@ def _figure(value: Optional[float], digits: int) -> Optional[str]:
     return None if value is None else f'{value:.{digits}f}'
 
 
+def _beside(cost: Cost, parameters: Optional[float], multiply_adds: float,
+            digits: int = 2) -> List[Optional[str]]:
+    """The cells of :data:`COST_COLUMNS`; ``digits`` as in the paper."""
+    return [
+        f'{cost.parameters:.3f}',
+        _figure(parameters, 1),
+        difference(cost.parameters, parameters), f'{cost.authors:.3f}',
+        _figure(multiply_adds, digits),
+        difference(cost.authors, multiply_adds), f'{cost.all:.3f}'
+    ]
+
+
 class Ablation(NamedTuple):
     """A row of one of the paper's ablations."""
 
@@ -72,8 +87,8 @@ LIGHTVIT_T = 'lightvit_mm::lightvit_t_8xb128_in1k.py'
 _ABLATION = 'lightvit_mm::ablation/lightvit_t_{}.py'
 
 TABLE5 = [
-    Ablation('self-attention over all tokens', _ABLATION.format('vanilla_attn'),
-             8.0, 0.88, 76.5),
+    Ablation('self-attention over all tokens',
+             _ABLATION.format('vanilla_attn'), 8.0, 0.88, 76.5),
     Ablation('local self-attention', _ABLATION.format('local_attn'), 8.0, 0.66,
              76.9),
     Ablation('+ global attention', _ABLATION.format('local_global_attn'), 8.8,
@@ -102,19 +117,13 @@ SECTION4 = [
 
 def _ablations(title: str, first: str, ablations: List[Ablation],
                notes: List[str]) -> Table:
-    table = Table(title, [
-        first, 'Params (M)', 'paper', 'diff.', 'G multiply-adds, authors',
-        'paper', 'diff.', 'all', 'published top-1'
-    ], notes=[TWO_COUNTS, *notes])
+    table = Table(
+        title, [first, *COST_COLUMNS, 'published top-1'],
+        notes=[TWO_COUNTS, *notes])
     for row in ablations:
         cost = classifier_cost(row.config)
         table.rows.append([
-            row.name, f'{cost.parameters:.3f}',
-            _figure(row.parameters, 1),
-            difference(cost.parameters, row.parameters),
-            f'{cost.authors:.3f}',
-            _figure(row.multiply_adds, 2),
-            difference(cost.authors, row.multiply_adds), f'{cost.all:.3f}',
+            row.name, *_beside(cost, row.parameters, row.multiply_adds),
             _figure(row.top1, 1)
         ])
     return table
@@ -185,19 +194,14 @@ def table1(options: Options) -> List[Table]:
             [stage, stride, *ours, 'yes' if ours == texts else f'no: {texts}'])
 
     costs = Table(
-        'Parameters and multiply-adds at 224 x 224', [
-            'Model', 'Params (M)', 'paper', 'diff.',
-            'G multiply-adds, authors', 'paper', 'diff.', 'all'
-        ],
+        'Parameters and multiply-adds at 224 x 224', ['Model', *COST_COLUMNS],
         notes=[TWO_COUNTS])
     for size, parameters, multiply_adds in (('t', 9.4, 0.7), ('s', 19.2, 1.7),
                                             ('b', 35.2, 3.9)):
         cost = classifier_cost(_in1k(size))
         costs.rows.append([
-            f'LightViT-{size.upper()}', f'{cost.parameters:.3f}', parameters,
-            difference(cost.parameters, parameters), f'{cost.authors:.3f}',
-            multiply_adds, difference(cost.authors, multiply_adds),
-            f'{cost.all:.3f}'
+            f'LightViT-{size.upper()}',
+            *_beside(cost, parameters, multiply_adds, digits=1)
         ])
     return [variants, costs]
 

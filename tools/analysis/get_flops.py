@@ -5,9 +5,8 @@ Every matrix product and convolution of the network counts, whoever calls it.
 import argparse
 
 import torch
-from mmengine.config import DictAction
 
-from lightvit_mm import LightViT, hub
+from lightvit_mm import LightViT, cli
 from lightvit_mm.analysis.complexity import (count_as_authors,
                                              count_multiply_adds,
                                              count_parameters)
@@ -18,8 +17,7 @@ SHAPES = dict(mmpretrain=(224, 224), mmdet=(800, 1280), mmseg=(512, 512))
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'config', help='config file, or PACKAGE::CONFIG of an installed one')
+    cli.add_config(parser)
     parser.add_argument(
         '--shape',
         type=int,
@@ -27,21 +25,15 @@ def parse_args() -> argparse.Namespace:
         metavar=('H', 'W'),
         help='of the image; by default 224 224 for mmpretrain, 800 1280 for '
         'mmdet, 512 512 for mmseg')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config: key=value')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     try:
-        cfg = hub.read_config(args.config)
+        cfg = cli.read_config(args)
     except (FileNotFoundError, ModuleNotFoundError) as error:
         raise SystemExit(str(error)) from error
-    cfg.merge_from_dict(args.cfg_options or {})
     if 'default_scope' not in cfg:
         raise SystemExit(f'{args.config} has no default_scope, which says '
                          'whose model it is; name a whole config, not a base')
@@ -55,8 +47,8 @@ def main() -> None:
           f'parameters     {count_parameters(model) / 1e6:10.3f} M')
     count = count_multiply_adds(forward_tensors, model, image)
     print(f'multiply-adds  {count / 1e9:10.3f} G')
-    if isinstance(model.backbone, LightViT) and cfg.default_scope == (
-            'mmpretrain'):
+    if cfg.default_scope == 'mmpretrain' and any(
+            isinstance(module, LightViT) for module in model.modules()):
         count = count_as_authors(model, image)
         print(f"               {count / 1e9:10.3f} G by the authors' formula")
 

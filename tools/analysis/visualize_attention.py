@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import List
 
 import torch
-from mmengine.config import DictAction
 
-from lightvit_mm import hub
+from lightvit_mm import cli
 from lightvit_mm.analysis.attention_maps import (AttentionMapError, load_model,
                                                  visualize)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'config', help='config file, or PACKAGE::CONFIG of an installed one')
+    cli.add_config(parser)
     parser.add_argument(
         'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k')
     parser.add_argument('images', nargs='+', help='image files')
@@ -48,11 +46,6 @@ def parse_args() -> argparse.Namespace:
         choices=['cpu', 'cuda'],
         default='cuda' if torch.cuda.is_available() else 'cpu',
         help='default %(default)s')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config: key=value')
     return parser.parse_args()
 
 
@@ -75,8 +68,7 @@ def main() -> None:
         raise SystemExit('--device cuda: PyTorch finds no GPU here; use cpu')
     pictures = picture_paths(args)
     try:
-        cfg = hub.read_config(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
+        cfg = cli.read_config(args)
         model = load_model(cfg, args.checkpoint, args.device)
         for i, (image, picture) in enumerate(zip(args.images, pictures), 1):
             visualize(model, cfg, image, picture, args.layer, args.head,

@@ -6,9 +6,8 @@ files of onnxruntime and OpenVINO without any of OpenMMLab.
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
 
-from lightvit_mm import hub
+from lightvit_mm import cli, hub
 from lightvit_mm.deploy.errors import ExportError
 from lightvit_mm.deploy.export import SUFFIXES, export, load
 from lightvit_mm.deploy.modules import PARTS
@@ -16,8 +15,7 @@ from lightvit_mm.deploy.modules import PARTS
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'config', help='config file, or PACKAGE::CONFIG of an installed one')
+    cli.add_config(parser)
     parser.add_argument(
         'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k')
     parser.add_argument(
@@ -49,11 +47,6 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         help='file to write; default work_dirs/deploy/CONFIG_NAME with the '
         'suffix of the format')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config: key=value')
     return parser.parse_args()
 
 
@@ -70,8 +63,7 @@ def main() -> None:
     args = parse_args()
     path = args.out or default_path(args)
     try:
-        cfg = hub.read_config(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
+        cfg = cli.read_config(args)
         model = load(cfg, args.checkpoint)
         if args.int8 is None:
             size = export(model, cfg, path, args.format, args.size, args.part)
