@@ -4,9 +4,9 @@ import math
 import re
 import runpy
 import time
-from unittest.mock import MagicMock
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
