@@ -395,8 +395,8 @@ def _notes(results: Sequence[Result], setup: Setup) -> List[str]:
             "the peak of a batch, the runtime's own code in it; on disk is "
             'the file.')
     if 'int8' in files:
-        notes.append('int8: static quantisation, calibrated on random images, '
-                     'as speed alone is measured.')
+        notes.append('int8: static quantisation, calibrated on random images '
+                     'as speed alone is measured, run by OpenVINO.')
     if setup.mode == 'training':
         notes.append('A training step is forward, loss and backward, without '
                      'the optimizer.')

@@ -42,12 +42,12 @@ class _Reader(CalibrationDataReader):
 
 def quantize_onnx(source: Path, target: Path,
                   batches: Iterable[Batch]) -> None:
-    """Write an ONNX model with its products in int8.
+    """Write an ONNX model with its products by weights in int8.
 
     Static quantisation of onnxruntime: one scale per output channel of a
-    weight, and one per activation, from the least and greatest value that it
-    takes on the batches. The stem stays in float32, and so does what is not a
-    product. Metadata stay.
+    weight, and one per activation, from the greatest absolute value that it
+    takes on the batches. The stem stays in float32, and so do the attention
+    maps and what is not a product. Metadata stay.
 
     Args:
         source: Model to quantise.
@@ -71,7 +71,11 @@ def quantize_onnx(source: Path, target: Path,
             nodes_to_exclude=stem,
             per_channel=True,
             activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8)
+            weight_type=QuantType.QInt8,
+            extra_options=dict(
+                MatMulConstBOnly=True,
+                # OpenVINO reads no zero points here.
+                ActivationSymmetric=True))
 
 
 def export_int8(model: nn.Module,

@@ -34,8 +34,8 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         choices=[name for name in RUNTIMES if name != 'plain'],
         default=['eager'],
-        help='compiled is torch.compile; int8 is quantised and run by '
-        'onnxruntime (default: eager)')
+        help='compiled is torch.compile; int8 is quantised by onnxruntime and '
+        'run by OpenVINO (default: eager)')
     parser.add_argument(
         '--shape',
         type=int,
