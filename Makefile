@@ -1,9 +1,16 @@
 # make demo | make test | make venv, each from a fresh machine.
-# STACK=onedl chooses the other tested stack, in an environment of its own.
+# STACK=onedl, classic or latest chooses another stack, in an environment of
+# its own; docs/environments.md tells of them. classic compiles mmcv.
 STACK ?= openmmlab
 PYTHON ?= python3
 VENV := .venv$(if $(filter-out openmmlab,$(STACK)),-$(STACK))
 REQUIREMENTS := requirements/stacks/$(STACK).txt
+SOURCES := $(wildcard requirements/stacks/$(STACK)-source.txt)
+
+PYTHONS := 3.10 3.11 3.12
+ifeq ($(STACK),classic)
+PYTHONS := 3.10 3.11
+endif
 
 .PHONY: demo test venv clean
 
@@ -15,10 +22,11 @@ test: venv
 
 venv: $(VENV)/.installed
 
-$(VENV)/.installed: $(REQUIREMENTS) requirements/stacks/common.txt setup.py
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 12) or sys.exit("Python 3.10 to 3.12 is needed and PYTHON=$(PYTHON) is %d.%d" % v)'
+$(VENV)/.installed: $(wildcard requirements/stacks/*.txt) $(REQUIREMENTS) setup.py
+	$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; v in "$(PYTHONS)".split() or sys.exit("STACK=$(STACK) is for Python $(PYTHONS), and PYTHON=$(PYTHON) is " + v)'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -r $(REQUIREMENTS)
+	$(if $(SOURCES),MMCV_WITH_OPS=1 $(VENV)/bin/python -m pip install --no-build-isolation -r $(SOURCES))
 	$(VENV)/bin/python -m pip install --no-deps --no-build-isolation -e .
 	touch $@
 

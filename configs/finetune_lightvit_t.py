@@ -3,13 +3,12 @@
 tools/train.py configs/finetune_lightvit_t.py --cfg-options data_root=FOLDER
 
 The images are in FOLDER/train/CLASS/ and FOLDER/val/CLASS/; the runner reads
-the classes and their number from there.
+the classes and their number from there. The learning rate is for 64 images
+and follows the total batch, of 64 on each GPU.
 """
 _base_ = './_base_/lightvit_in1k.py'
 data_root = 'data/finetune'
 runner_type = 'lightvit_mm.ClassFolderRunner'
-max_epochs = 30
-warmup_epochs = 3
 checkpoint = 'lightvit://tiny-in1k'
 
 model = dict(
@@ -43,17 +42,13 @@ optim_wrapper = dict(
     constructor='lightvit_mm.LayerDecayOptimWrapperConstructor',
     optimizer=dict(lr=5e-4),
     paramwise_cfg=dict(layer_decay_rate=0.75))
+# The end is that of the training.
 param_scheduler = [
     dict(
-        type='LinearLR',
-        start_factor=1e-3,
-        end=warmup_epochs,
-        convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        begin=warmup_epochs,
-        end=max_epochs,
-        convert_to_iter_based=True),
+        type='LinearLR', start_factor=1e-3, end=3, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=30)
 auto_scale_lr = dict(base_batch_size=64)
+default_hooks = dict(
+    checkpoint=dict(max_keep_ckpts=2, save_best='accuracy/top1'))

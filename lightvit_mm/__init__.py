@@ -1,14 +1,19 @@
 """LightViT as a backbone for OpenMMLab 2.x."""
-from . import compat, hub
+import sys
 
-compat.install()
-hub.install()
+from .version import __version__
 
-# Registers the addresses lightvit://.
-from . import checkpoints  # noqa: E402, F401
-from .models import (BiDimensionalAttention, LightViT,  # noqa: E402
-                     LightViTFPN, LightViTTokenNeck)
-from .version import __version__  # noqa: E402
+# That check has to start where these imports fail, and tell of it.
+if 'lightvit_mm.check_env' not in sys.orig_argv:
+    from . import compat, hub
+
+    compat.install()
+    hub.install()
+
+    # Registers the addresses lightvit://.
+    from . import checkpoints  # noqa: F401
+    from .models import (BiDimensionalAttention, LightViT, LightViTFPN,
+                         LightViTTokenNeck)
 
 __all__ = [
     'BiDimensionalAttention', 'LightViT', 'LightViTFPN', 'LightViTTokenNeck',

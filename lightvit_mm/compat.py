@@ -1,6 +1,6 @@
 """Makes OpenMMLab 2.x run on current PyTorch, NumPy and setuptools.
 
-:func:`install` fills three gaps, each only where it is found:
+:func:`install` fills four gaps, each only where it is found:
 
 - mmcv without its compiled operators: :mod:`lightvit_mm.mmcv_ext` supplies
   ``mmcv._ext`` from torchvision's.
@@ -8,13 +8,18 @@
   checkpoints: the classes that mmengine writes are allowed, nothing else.
 - setuptools without ``pkg_resources``: :mod:`lightvit_mm.pkg_resources_shim`
   supplies what mmengine uses of it.
+- Forks of OpenMMLab: their distributions have other names than mmengine looks
+  for when a config inherits by ``_base_ = 'mmseg::...'``.
 """
+from importlib import metadata
+from importlib.util import find_spec
 from pickle import UnpicklingError
 from typing import Callable
 
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import checkpoint
@@ -64,9 +69,19 @@ def _allow_mmengine_checkpoints() -> None:
         checkpoint._safe_torch_load = torch.load
 
 
+def _find_packages_by_module() -> None:
+    for module, distribution in MODULE2PACKAGE.items():
+        try:
+            metadata.distribution(distribution)
+        except metadata.PackageNotFoundError:
+            if find_spec(module) is not None:
+                MODULE2PACKAGE[module] = module
+
+
 def install() -> None:
     """Fills the gaps; a second call changes nothing."""
     finder.install()
+    _find_packages_by_module()
     # Before 2.6, torch.load is not restricted unless asked.
     if torch.__version__ >= '2.6':
         _allow_mmengine_checkpoints()

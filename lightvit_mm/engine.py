@@ -1,14 +1,9 @@
-"""Layer-wise learning rates, and training on any folder of class folders."""
-from pathlib import Path
-from typing import List
-
-from mmengine.config import Config
+"""Layer-wise learning rates."""
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
-from mmengine.runner import Runner
 from torch import nn
 
-from .registry import OPTIM_WRAPPER_CONSTRUCTORS, RUNNERS
+from .registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -69,56 +64,3 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'{name}: lr={group["lr"]:.3g}, layer {depth} of {num_layers}',
                 logger='current')
         return optim_wrapper
-
-
-@RUNNERS.register_module()
-class ClassFolderRunner(Runner):
-    """mmengine's runner for a data set of class folders.
-
-    A tool builds its runner when all options are merged into the config.
-    Hence ``data_root`` can be read here: the folder goes to the data sets,
-    whose ``data_prefix`` is 'train' or 'val', and the number of its class
-    folders to the head and the data preprocessor.
-    """
-
-    @classmethod
-    def from_cfg(cls, cfg: Config) -> 'ClassFolderRunner':
-        """Build a runner from a config of a classifier.
-
-        Args:
-            cfg: Config with ``data_root``, the folder of train/CLASS/ and
-                val/CLASS/; it is changed in place.
-
-        Raises:
-            FileNotFoundError: If a folder is missing or has no class folders.
-            ValueError: If the classes of train and val differ.
-        """
-        classes = cls._class_folders(cfg.data_root, 'train')
-        val_classes = cls._class_folders(cfg.data_root, 'val')
-        if classes != val_classes:
-            difference = sorted(set(classes) ^ set(val_classes))
-            raise ValueError(
-                f'The class folders in data_root={cfg.data_root} should be '
-                'the same in train and val; in only one of them: '
-                f'{", ".join(difference)}')
-
-        cfg.model.head.num_classes = len(classes)
-        cfg.data_preprocessor.num_classes = len(classes)
-        for split in ('train', 'val', 'test'):
-            dataloader = cfg.get(f'{split}_dataloader')
-            # tools/train.py --no-validate
-            if dataloader is not None:
-                dataloader.dataset.data_root = cfg.data_root
-        return super().from_cfg(cfg)
-
-    @staticmethod
-    def _class_folders(data_root: str, split: str) -> List[str]:
-        folder = Path(data_root, split)
-        classes = sorted(
-            path.name for path in folder.glob('*') if path.is_dir())
-        if not classes:
-            raise FileNotFoundError(
-                f'There is no class folder in {folder}. Set data_root, as by '
-                '--cfg-options data_root=FOLDER, to a folder with images in '
-                'train/CLASS/ and val/CLASS/.')
-        return classes

@@ -216,7 +216,8 @@ def runtimes(run, path):
 
 # Networks
 
-SIZES = [(1, 64, 64), (2, 57, 90), (3, 96, 33)]
+SIZES = [(batch, h, w) for h, w in ((64, 64), (57, 90), (96, 33))
+         for batch in (1, 2, 3)]
 
 
 @pytest.mark.parametrize('arch', ['tiny', 'small', 'base'])

@@ -3,15 +3,19 @@
 The statements follow mmcv's documentation and sources, so that the tests hold
 with mmcv's own extension, too. Gradients are compared with the NumPy
 forward's derivatives along random directions, by central differences in
-float64.
+float64. Where mmcv has its own extension, this package's operators are compared
+with it at the end.
 """
+import sys
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
-from lightvit_mm import compat
+from lightvit_mm import compat, hub, mmcv_ext
 
 compat.install()
 
@@ -91,6 +95,7 @@ def make_boxes(rng, number=40):
 
 
 def iou(a, b, offset):
+    offset = np.float32(offset)  # NumPy 1 would compute in float64
     width = min(a[2], b[2]) - max(a[0], b[0]) + offset
     height = min(a[3], b[3]) - max(a[1], b[1]) + offset
     overlap = max(width, np.float32(0)) * max(height, np.float32(0))
@@ -751,3 +756,189 @@ def test_versions_are_text():
     """As mmcv.utils.collect_env, and the log of every run, expects."""
     assert isinstance(ops.get_compiler_version(), str)
     assert isinstance(ops.get_compiling_cuda_version(), str)
+
+
+# mmcv's own operators, where it has them, against those of this package
+
+compared = pytest.mark.skipif(
+    not COMPILED,
+    reason='mmcv has no compiled operators here to compare with; '
+    'make test STACK=classic has')
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """What a function gives on mmcv's operators, and on this package's."""
+
+    def call(function, *args):
+        own = function(*args)
+        with monkeypatch.context() as patch:
+            for name, module in list(sys.modules.items()):
+                if name.startswith('mmcv.ops.') and hasattr(
+                        module, 'ext_module'):
+                    patch.setattr(module, 'ext_module', mmcv_ext)
+            return own, function(*args)
+
+    return call
+
+
+def values_and_gradients(run, inputs, dtype, device):
+    inputs = [tensor(x, device, dtype, grad=True) for x in inputs]
+    output = run(*inputs)
+    weights = np.random.default_rng(1).standard_normal(output.shape)
+    return [
+        output,
+        *torch.autograd.grad(output, inputs, tensor(weights, device, dtype))
+    ]
+
+
+def assert_same(pair, dtype=torch.float64):
+    tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+    for own, other in zip(*pair):
+        torch.testing.assert_close(
+            other, own, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+floats = pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+
+
+@compared
+@pytest.mark.parametrize('function', [
+    lambda *x: ops.nms(*x, 0.5),
+    lambda *x: ops.nms(*x, 0.5, offset=1, score_threshold=0.2, max_num=9),
+    lambda *x: ops.soft_nms(*x, method='naive', min_score=0.05),
+    lambda *x: ops.soft_nms(*x, method='linear', min_score=0.05),
+    lambda *x: ops.soft_nms(*x, method='gaussian', offset=1),
+    lambda *x: ops.nms_match(torch.cat((x[0], x[1][:, None]), dim=1), 0.5),
+], ids=['nms', 'nms_offset', 'naive', 'linear', 'gaussian', 'match'])
+def test_same_boxes_as_mmcv(rng, device, both, function):
+    for number in (1, 40, 400):
+        boxes, scores = (
+            tensor(x, device, torch.float32)
+            for x in make_boxes(rng, number))
+        own, other = both(function, boxes, scores.round(decimals=2))
+        assert len(own) == len(other)
+        assert_same((own, other), torch.float32)
+
+
+@compared
+@floats
+@pytest.mark.parametrize('mode', ['avg', 'max'])
+@pytest.mark.parametrize('aligned', [True, False])
+@pytest.mark.parametrize('ratio', [0, 2])
+def test_same_roi_align_as_mmcv(rng, device, both, mode, aligned, ratio,
+                                dtype):
+    layer = ops.RoIAlign((3, 2), 0.5, ratio, mode, aligned)
+    rois = tensor(ROIS, device, dtype)
+    assert_same(
+        both(values_and_gradients, lambda x: layer(x, rois),
+             [rng.standard_normal((2, 3, 16, 17))], dtype, device), dtype)
+
+
+@compared
+@floats
+@pytest.mark.parametrize('conv', CONVS)
+@pytest.mark.parametrize('modulated', [False, True])
+def test_same_deform_conv_as_mmcv(rng, device, both, conv, modulated, dtype):
+    settings = conv_arguments(**conv)
+
+    def run(x, offset, weight, mask=None, bias=None):
+        if mask is None:
+            return ops.deform_conv2d(x, offset, weight, *settings)
+        return ops.modulated_deform_conv2d(x, offset, mask, weight, bias,
+                                           *settings)
+
+    inputs = conv_inputs(rng, **conv)[:5 if modulated else 3]
+    assert_same(
+        both(values_and_gradients, run, inputs, dtype, device), dtype)
+
+
+@compared
+@floats
+def test_same_roi_pool_as_mmcv(rng, device_beyond_cpu, both, dtype):
+    device = device_beyond_cpu
+    layer, rois = ops.RoIPool((3, 2), 0.5), tensor(ROIS, device, dtype)
+    assert_same(
+        both(values_and_gradients, lambda x: layer(x, rois),
+             [rng.standard_normal((2, 3, 16, 17))], dtype, device), dtype)
+
+
+@compared
+@floats
+@pytest.mark.parametrize('layer',
+                         [ops.SigmoidFocalLoss, ops.SoftmaxFocalLoss])
+def test_same_focal_loss_as_mmcv(rng, device_beyond_cpu, both, layer, dtype):
+    device = device_beyond_cpu
+    loss = layer(1.5, 0.3, tensor(rng.uniform(0.5, 2, 4), device, dtype))
+    labels = tensor(rng.integers(0, 4, 50), device, torch.int64)
+    assert_same(
+        both(values_and_gradients, lambda x: loss(x, labels),
+             [3 * rng.standard_normal((50, 4))], dtype, device), dtype)
+
+
+@compared
+@floats
+def test_same_deform_attention_as_mmcv(rng, device_beyond_cpu, both, dtype):
+    device = device_beyond_cpu
+    shapes = tensor([(3, 4), (2, 2)], device, torch.int64)
+    starts = tensor([0, 12], device, torch.int64)
+    inputs = [
+        rng.standard_normal((2, 16, 2, 3)),
+        rng.uniform(-0.2, 1.2, (2, 5, 2, 2, 2, 2)),
+        rng.uniform(size=(2, 5, 2, 2, 2))
+    ]
+    assert_same(
+        both(
+            values_and_gradients,
+            lambda value, locations, weights: MultiScaleDeformableAttnFunction.
+            apply(value, shapes, starts, locations, weights, 2), inputs,
+            dtype, device), dtype)
+
+
+class KeepPredictions(Hook):
+
+    def before_test(self, runner):
+        self.predictions = []
+
+    def after_test_iter(self, runner, batch_idx, data_batch, outputs):
+        self.predictions += [sample.pred_instances for sample in outputs]
+
+
+@compared
+def test_same_mask_rcnn_as_on_mmcv(digits, both, tmp_path):
+    """Predictions and COCO's metric."""
+    cfg = hub.read_config('lightvit_mm::demo/mask_rcnn_lightvit_t_digits.py')
+    cfg.model.backbone.update(
+        init_cfg=None,
+        arch=dict(
+            embed_dims=(8, 16, 32),
+            depths=(1, 1, 1),
+            num_heads=(1, 2, 4),
+            mlp_ratios=(2, 2, 2),
+            num_tokens=2))
+    cfg.model.neck.in_channels = [8, 16, 32]
+    cfg.model.test_cfg.rcnn.score_thr = 0.
+    data = f'{digits}/detection/'
+    cfg.test_dataloader.num_workers = 0
+    cfg.test_dataloader.dataset.data_root = data
+    cfg.test_evaluator.update(
+        ann_file=data + 'val.json', metric_items=['AR@100', 'mAP'])
+    cfg.work_dir = str(tmp_path)
+    cfg.launcher = 'none'
+    runner = Runner.from_cfg(cfg)
+    keep = KeepPredictions()
+    runner.register_hook(keep)
+
+    def test():
+        metrics = runner.test()
+        return metrics, keep.predictions
+
+    (metrics, own), (same_metrics, other) = both(test)
+    assert metrics == pytest.approx(same_metrics)
+    assert metrics['coco/bbox_AR@100'] > 0 < metrics['coco/segm_AR@100']
+    for expected, found in zip(own, other):
+        assert len(expected) == len(found) > 50
+        assert_same(
+            [(x.bboxes, x.scores, x.labels) for x in (expected, found)],
+            torch.float32)
+        assert torch.equal(expected.masks, found.masks)

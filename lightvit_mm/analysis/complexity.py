@@ -25,11 +25,12 @@ def _deform_conv_flops(_, weight: Sequence[int], *__, out_shape, **___) -> int:
     return 2 * prod(out_shape) * prod(weight[1:])
 
 
-_MORE_OPERATORS = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
-    _fused_attention_flops,
-    torch.ops.torchvision.deform_conv2d: _deform_conv_flops,
-}
+_MORE_OPERATORS = {torch.ops.torchvision.deform_conv2d: _deform_conv_flops}
+# PyTorch 2.1 has one for all devices, which its counter knows.
+if hasattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu'):
+    _MORE_OPERATORS[
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu] = (
+            _fused_attention_flops)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -1,12 +1,14 @@
 """A model in one of several runtimes, ready to run and to be weighed."""
 import re
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from multiprocessing import get_context
+from operator import methodcaller
 from pathlib import Path
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import Callable, ContextManager, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -185,8 +187,10 @@ def _compiled(model: nn.Module) -> Callable:
     return torch.compile(model, dynamic=False)
 
 
-def _precision(device: str, dtype: str) -> torch.autocast:
-    return torch.autocast(device, DTYPES[dtype], enabled=dtype != 'fp32')
+def _precision(device: str, dtype: str) -> ContextManager:
+    if dtype == 'fp32':
+        return nullcontext()
+    return torch.autocast(device, DTYPES[dtype])
 
 
 def _loss(outputs) -> Tensor:
@@ -226,8 +230,11 @@ def peak_memory(model: nn.Module, call: Callable[[], object],
         event for event in profiler.kineto_results.events()
         if event.name() == '[memory]'
     ]
+    # Before PyTorch 2.4 they have no nanoseconds.
+    is_new = hasattr(torch._C._autograd._KinetoEvent, 'start_ns')
+    start = methodcaller('start_ns' if is_new else 'start_us')
     held = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
+    for event in sorted(events, key=start):
         held += event.nbytes()
         peak = max(peak, held)
     return weight_bytes(model) + peak

@@ -170,6 +170,10 @@ def _trace_onnx(module: nn.Module, example: Tuple[Tensor, ...], path: Path,
     axes = {name: {0: 'batch'} for name in (*inputs, *outputs)}
     if dynamic_size:
         axes['images'].update({2: 'height', 3: 'width'})
+    # The exporter that traces. Before PyTorch 2.5 there was no other, and
+    # before 2.2 it wrote some operators of opset 18 as those of 17.
+    tracer = dict(dynamo=False) if torch.__version__ >= '2.5' else {}
+    opset = 18 if torch.__version__ >= '2.2' else 17
     with warnings.catch_warnings():
         # They are about checks of the input, which the file has not.
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
@@ -180,8 +184,8 @@ def _trace_onnx(module: nn.Module, example: Tuple[Tensor, ...], path: Path,
             input_names=inputs,
             output_names=outputs,
             dynamic_axes=axes,
-            opset_version=18,
-            dynamo=False)
+            opset_version=opset,
+            **tracer)
 
 
 def _write_onnx(module: Exportable, example: Tuple[Tensor, ...], path: Path,

@@ -23,6 +23,11 @@ from torch.utils.checkpoint import checkpoint
 from ..registry import MODELS
 from .utils import fit_state_dict, reject_unknown, take_backbone
 
+try:
+    from torch.compiler import is_compiling
+except ImportError:  # before PyTorch 2.3
+    from torch._utils import is_compiling
+
 HW = Tuple[int, int]
 
 
@@ -111,7 +116,7 @@ def after_gelu(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     def run(x: Tensor) -> Tensor:
         return layer(F.gelu(x))
 
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    if torch.is_grad_enabled() and not is_compiling():
         return checkpoint(
             run, x, use_reentrant=False, preserve_rng_state=False)
     return run(x)

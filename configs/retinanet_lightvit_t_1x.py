@@ -1,0 +1,24 @@
+"""RetinaNet with LightViT-T on COCO, 1x schedule.
+
+tools/dist_train.sh configs/retinanet_lightvit_t_1x.py 8
+
+LightViT's three stages have the strides of RetinaNet's first three levels, so
+that mmdet's own FPN does. The paper has no result for it.
+"""
+_base_ = [
+    'mmdet::_base_/models/retinanet_r50_fpn.py',
+    'mmdet::_base_/datasets/coco_detection.py',
+    './_base_/adamw_1x.py',
+    'mmdet::_base_/default_runtime.py',
+]
+custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='lightvit_mm.LightViT',
+        arch='tiny',
+        drop_path_rate=0.1,
+        init_cfg=dict(
+            type='Pretrained', checkpoint='lightvit://tiny-in1k')),
+    neck=dict(in_channels=[64, 128, 256], start_level=0))

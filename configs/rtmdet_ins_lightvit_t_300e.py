@@ -1,0 +1,36 @@
+"""RTMDet-Ins with LightViT-T on COCO, 300 epochs.
+
+tools/dist_train.sh configs/rtmdet_ins_lightvit_t_300e.py 8
+
+mmdet's RTMDet-Ins-s but for its backbone, the learning rate, which is that of
+mmdet's RTMDet with Swin, and the images, which LightViT has seen as RGB. The
+paper has no result for it.
+"""
+_base_ = 'mmdet::rtmdet/rtmdet-ins_s_8xb32-300e_coco.py'
+custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
+
+model = dict(
+    data_preprocessor=dict(
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True),
+    backbone=dict(
+        _delete_=True,
+        type='lightvit_mm.LightViT',
+        arch='tiny',
+        drop_path_rate=0.1,
+        init_cfg=dict(
+            type='Pretrained', checkpoint='lightvit://tiny-in1k')),
+    neck=dict(in_channels=[64, 128, 256]))
+
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = [
+    _base_.param_scheduler[0],
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=5e-5,
+        begin=150,
+        end=300,
+        convert_to_iter_based=True),
+]
+auto_scale_lr = dict(enable=True, base_batch_size=256)

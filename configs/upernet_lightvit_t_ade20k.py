@@ -1,0 +1,12 @@
+"""UPerNet with LightViT-T on ADE20K, 160k iterations.
+
+tools/dist_train.sh configs/upernet_lightvit_t_ade20k.py 8
+
+The paper has no result for it.
+"""
+_base_ = [
+    './_base_/upernet_lightvit.py',
+    './_base_/ade20k.py',
+    './_base_/adamw_160k.py',
+    'mmseg::_base_/default_runtime.py',
+]

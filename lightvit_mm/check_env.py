@@ -1,0 +1,262 @@
+"""Says what is installed, whether it works together, and what mends it.
+
+    python -m lightvit_mm.check_env
+
+The exit status is 1 if something is wrong. Before the last check this package
+is not imported (see ``__init__.py``): a library meets the environment as in a
+user's process, and one that is missing is a line of the report.
+"""
+import inspect
+import json
+import platform
+import re
+import shlex
+import sys
+import warnings
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Callable, Dict, Sequence, Tuple
+
+_PACKAGE = Path(__file__).resolve().parent
+_PIP = 'python -m pip'
+_INDENT = 13
+
+# What the default stack has, for modules that are missing or do not fit.
+TESTED = dict(
+    torch='torch==2.11.0 torchvision==0.26.0',
+    torchvision='torch==2.11.0 torchvision==0.26.0',
+    cv2='opencv-python==4.12.0.88',
+    mmengine='mmengine==0.10.7',
+    mmcv='mmcv-lite==2.1.0',
+    mmpretrain='mmpretrain==1.2.0',
+    mmdet='mmdet==3.3.0',
+    mmseg='mmsegmentation==1.2.2')
+# The same for the fork, whose distributions have this start.
+FORK = 'onedl-'
+FORK_MMCV = 'onedl-mmcv==2.3.6'
+
+
+def distributions(module: str) -> Dict[str, str]:
+    """Versions of the distributions that hold a module, by their names."""
+    found = {}
+    for distribution in metadata.distributions():
+        declared = (distribution.read_text('top_level.txt') or '').split()
+        files = (distribution.read_text('RECORD') or '').splitlines()
+        if module in declared or any(
+                line.startswith(f'{module}/__init__.py,') for line in files):
+            # The first one found is the one that is imported.
+            found.setdefault(distribution.metadata['Name'],
+                             distribution.version)
+    return found
+
+
+# Checks. Each returns what is worth saying, and raises if something is wrong.
+
+
+def _numpy() -> str:
+    import numpy  # noqa: F401
+    return ''
+
+
+def _torch() -> str:
+    import torch
+    torch.zeros(1).numpy()
+    count = torch.cuda.device_count()
+    gpus = [torch.cuda.get_device_name(i) for i in range(count)]
+    return (f'CUDA {torch.version.cuda or "none"}, '
+            f'{", ".join(gpus) or "no GPU that PyTorch can use"}')
+
+
+def _torchvision() -> str:
+    import torch
+    import torchvision
+    torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    return 'its operators run'
+
+
+def _cv2() -> str:
+    import cv2  # noqa: F401
+    return ''
+
+
+def _start_up() -> str:
+    if all(
+            type(finder).__name__ != 'SubstituteFinder'
+            for finder in sys.meta_path):
+        raise RuntimeError(
+            'lightvit_mm.pth was not read when Python started, so that a '
+            'library does not find what replaces the operators of mmcv')
+    return f'{_PACKAGE}, found when Python starts'
+
+
+def _mmengine() -> str:
+    import mmengine  # noqa: F401
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of its deprecation
+        import pkg_resources
+    is_shim = pkg_resources.__file__.endswith('pkg_resources_shim.py')
+    owner = 'lightvit_mm' if is_shim else 'setuptools'
+    return f'pkg_resources by {owner}'
+
+
+def _mmcv() -> str:
+    import mmcv._ext as ext
+    if not ext.__file__.endswith('mmcv_ext.py'):
+        return f'operators of its own, in {Path(ext.__file__).name}'
+    operators = {
+        re.sub('_(for|back)ward.*', '', name)
+        for name, function in inspect.getmembers(ext, inspect.isfunction)
+        if function.__module__ == ext.__name__
+        and not name.startswith(('_', 'get_'))
+    }
+    return ('operators of torchvision by lightvit_mm.mmcv_ext '
+            f'({", ".join(sorted(operators))}), others raise an error')
+
+
+def _library(name: str) -> str:
+    if find_spec(name) is None:
+        return 'not installed, which is no fault'
+    models = import_module(f'{name}.registry').MODELS
+    models.build(dict(type='lightvit_mm.LightViT', arch='tiny'))
+    return 'builds lightvit_mm.LightViT'
+
+
+def _forward() -> str:
+    import torch
+
+    from . import checkpoints, compat, hub  # noqa: F401
+    from .models import LightViT
+    compat.install()
+    hub.install()
+    images = torch.zeros(1, 3, 224, 224)
+    with torch.no_grad():
+        maps = LightViT('tiny').eval()(images)
+    shapes = [str(tuple(tensor.shape)) for tensor in (images, *maps)]
+    return f'{shapes[0]} -> {", ".join(shapes[1:])}'
+
+
+CHECKS: Sequence[Tuple[str, Callable[[], str]]] = (
+    ('numpy', _numpy),
+    ('torch', _torch),
+    ('torchvision', _torchvision),
+    ('cv2', _cv2),
+    ('lightvit_mm', _start_up),
+    ('mmengine', _mmengine),
+    ('mmcv', _mmcv),
+    ('mmpretrain', lambda: _library('mmpretrain')),
+    ('mmdet', lambda: _library('mmdet')),
+    ('mmseg', lambda: _library('mmseg')),
+    ('LightViT-T', _forward),
+)
+
+# Remedies
+
+
+def _reinstall() -> str:
+    """Install this package from where it is, or was installed from."""
+    source = _PACKAGE.name
+    if (_PACKAGE.parent / 'setup.py').is_file():
+        source = str(_PACKAGE.parent)
+    elif distributions(source):
+        # Where pip keeps the address, if it was not an index.
+        text = metadata.distribution(source).read_text('direct_url.json')
+        source = json.loads(text)['url'] if text else source
+    return (f'{_PIP} install --force-reinstall --no-deps '
+            f'{shlex.quote(source)}')
+
+
+def _replace_numpy() -> str:
+    opencv = [f'"{name}<4.12"' for name in sorted(distributions('cv2'))]
+    return ' '.join([f'{_PIP} install "numpy<2"', *opencv])
+
+
+def _replace_opencv() -> str:
+    version = distributions('cv2').get('opencv-python', '4.12.0.88')
+    # Over opencv-python, whose entry stays, since mmcv asks pip for it.
+    return (f'{_PIP} install --force-reinstall --no-deps '
+            f'opencv-python-headless=={version}')
+
+
+def _replace_torchvision() -> str:
+    version = metadata.version('torch')
+    build = version.partition('+')[2]  # none if it is from PyPI
+    index = f' --index-url https://download.pytorch.org/whl/{build}'
+    # pip would keep one that is right but for its CUDA version.
+    return (f'{_PIP} uninstall -y torchvision && {_PIP} install '
+            f'torch=={version} torchvision{index if build else ""}')
+
+
+def _replace_mmcv() -> str:
+    if any(name.startswith(FORK) for name in distributions('mmengine')):
+        return f'{_PIP} install {FORK_MMCV}'
+    install = f'{_PIP} install --no-deps {TESTED["mmcv"]}'
+    old = sorted(set(distributions('mmcv')) - {'mmcv-lite'})
+    if old:
+        return f'{_PIP} uninstall -y {" ".join(old)} && {install}'
+    return install
+
+
+# By what stands in "TYPE NAME: MESSAGE" of an error, where NAME is the module
+# that was imported. The first pattern that fits decides.
+REMEDIES: Sequence[Tuple[str, Callable[[], str]]] = (
+    (r"No module named '(mmcv\._ext|pkg_resources)'|lightvit_mm\.pth",
+     _reinstall),
+    (r'Numpy is not available|numpy\.core\.multiarray failed|_ARRAY_API',
+     _replace_numpy),
+    (r'^ImportError cv2: lib', _replace_opencv),
+    (r"torchvision::|'torchvision' has no|custom C\+\+ ops|torchvision were",
+     _replace_torchvision),
+    (r'^ImportError mmcv\._ext: |^ModuleNotFoundError mmcv: ', _replace_mmcv),
+    (r'MMCV==(?!2\.1\.)\S+ is used but', _replace_mmcv),
+    (r'MMEngine==\S+ is used but',
+     lambda: f'{_PIP} install {TESTED["mmengine"]}'),
+)
+
+
+def remedy(check: str, error: Exception) -> str:
+    """The command that mends what a check has raised, or why there is none.
+
+    Args:
+        check: Name of the check, of :data:`CHECKS`.
+        error: What it raised.
+    """
+    module = getattr(error, 'name', None)
+    text = f'{type(error).__name__} {module}: {error}'
+    for pattern, command in REMEDIES:
+        if re.search(pattern, text):
+            return command()
+    if isinstance(error, ModuleNotFoundError) and module:
+        package = module.partition('.')[0]
+        return f'{_PIP} install {TESTED.get(package, package)}'
+    if isinstance(error, AssertionError) and check in TESTED:
+        # mmcv is the one that is tested: it is the library that is too old.
+        return f'{_PIP} install {TESTED[check]}'
+    return 'none is known; mend what is named above and run this again'
+
+
+def main() -> int:
+    """Print the report. Returns the exit status."""
+    print(f'{"Python":{_INDENT}}{platform.python_version()}, {sys.executable}')
+    faults = 0
+    for name, check in CHECKS:
+        said = [' '.join(item) for item in sorted(distributions(name).items())]
+        lines = []
+        try:
+            said.append(check())
+        # Whatever may be wrong with a library is what this has to tell.
+        except Exception as error:
+            faults += 1
+            said.append('WRONG')
+            lines.append(f'{type(error).__name__}: '
+                         f'{" ".join(str(error).split())}')
+            lines.append(f'remedy: {remedy(name, error)}')
+        lines.insert(0, ', '.join(filter(None, said)))
+        print(f'{name:{_INDENT}}' + f'\n{"":{_INDENT}}'.join(lines))
+    print(f'\n{faults} of {len(CHECKS)} checks failed.'
+          if faults else '\nNothing is wrong.')
+    return int(faults > 0)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

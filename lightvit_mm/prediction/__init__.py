@@ -1,0 +1,1 @@
+"""What a trained model finds in images and videos, drawn and as one file."""

@@ -1,0 +1,111 @@
+"""A trained model and the names of its classes."""
+import re
+from pickle import UnpicklingError
+from typing import Set
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, RUNNERS
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+from ..analysis.attention_maps import PathLike, load_model
+from ..hub import check_installed
+from ..own_data import OwnDataRunner, _set_num_classes, complete
+
+LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
+
+
+def load_trained(cfg: Config,
+                 checkpoint: PathLike,
+                 device: str = 'cpu') -> nn.Module:
+    """A model with weights that fit exactly, and with its ``dataset_meta``.
+
+    ``dataset_meta`` has the names and the colours of the classes, ``classes``
+    and ``palette``: those of the checkpoint, else those of the config's test
+    data. Classes without a name are called by their index.
+
+    Args:
+        cfg: Config of any of the three libraries. One for one's own data is
+            completed by the classes of the checkpoint. Only if it names none,
+            the data have to be there.
+        checkpoint: File or address, such as lightvit://tiny-in1k.
+        device: Where the model goes.
+
+    Raises:
+        ValueError: If the checkpoint cannot be read or does not fit, or the
+            config is not a whole one.
+        OSError: If one's own data are needed and not there.
+        ModuleNotFoundError: If the library is not installed.
+    """
+    _check_whole(cfg)
+    trained_on = _read_dataset_meta(checkpoint)
+    runner = RUNNERS.get(cfg.get('runner_type', 'Runner'))
+    if issubclass(runner, OwnDataRunner) and 'classes' in trained_on:
+        _set_num_classes(cfg.model, len(trained_on['classes']))
+    else:
+        complete(cfg)
+    model = load_model(cfg, checkpoint, device)
+    model.dataset_meta = _dataset_meta(model, cfg, trained_on)
+    return model
+
+
+def _check_whole(cfg: Config) -> None:
+    scope = cfg.get('default_scope')
+    if scope not in LIBRARIES:
+        raise ValueError(f'default_scope={scope!r} of the config should be '
+                         f'one of {", ".join(LIBRARIES)}')
+    check_installed(scope)
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
+    if 'pipeline' not in dataset:
+        raise ValueError(
+            'The config has no test_dataloader.dataset.pipeline: expected one '
+            'that says how images are prepared')
+
+
+def _read_dataset_meta(checkpoint: PathLike) -> dict:
+    """What a checkpoint says of the data that it was trained on."""
+    try:
+        content = CheckpointLoader.load_checkpoint(
+            str(checkpoint), 'cpu', logger='silent')
+    except (OSError, EOFError, RuntimeError, UnpicklingError,
+            ValueError) as error:
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise ValueError(f'The checkpoint {checkpoint} cannot be used: '
+                         f'{reason}') from error
+    meta = content.get('meta') or {}
+    # OpenMMLab 1.x has CLASSES and PALETTE in meta itself.
+    meta = meta.get('dataset_meta') or meta
+    return {key.lower(): value for key, value in meta.items()}
+
+
+def _dataset_meta(model: nn.Module, cfg: Config, trained_on: dict) -> dict:
+    dataset = cfg.test_dataloader.dataset
+    with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
+        kind = registry.get(dataset.type) if 'type' in dataset else None
+    numbers = _num_classes(model)
+    by_index = dict(classes=[str(i) for i in range(max(numbers, default=0))])
+    known = next(
+        meta for meta in (trained_on, dataset.get('metainfo') or {},
+                          getattr(kind, 'METAINFO', {}), by_index)
+        if meta.get('classes'))
+    classes = list(known['classes'])
+    if numbers and len(classes) not in numbers:
+        raise ValueError(
+            f'{len(classes)} class names for {max(numbers)} classes: set '
+            'test_dataloader.dataset.metainfo.classes to as many')
+    palette = [tuple(colour) for colour in known.get('palette') or []]
+    if len(palette) < len(classes):
+        colours = np.random.RandomState(42).randint(0, 256, (len(classes), 3))
+        palette = [tuple(colour) for colour in colours.tolist()]
+    return dict(classes=classes, palette=palette[:len(classes)])
+
+
+def _num_classes(model: nn.Module) -> Set[int]:
+    """What the heads that classify say of the number of classes."""
+    heads = re.compile(r'(.*\.)?(head|decode_head|bbox_head)(\.\d+)?')
+    return {
+        module.num_classes
+        for name, module in model.named_modules()
+        if heads.fullmatch(name) and hasattr(module, 'num_classes')
+    }

@@ -1,0 +1,130 @@
+"""What every config of configs/ has to do, whatever its library."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData, PixelData
+
+from lightvit_mm.analysis.models import build_model
+
+for library in ('mmpretrain', 'mmdet', 'mmseg'):
+    pytest.importorskip(library)
+
+from mmdet.structures import DetDataSample  # noqa: E402
+from mmdet.structures.mask import BitmapMasks  # noqa: E402
+from mmpretrain.structures import DataSample  # noqa: E402
+from mmseg.structures import SegDataSample  # noqa: E402
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+NAMES = sorted(
+    str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py')
+    if '_base_' not in path.parts)
+SIZE = 64
+# Two rectangles of two classes, for each task: boxes, masks and a map.
+BOXES = [[5, 7, 44, 40], [30, 20, 60, 62]]
+
+
+def image():
+    return torch.randint(256, (3, SIZE, SIZE), dtype=torch.uint8)
+
+
+def metainfo():
+    return dict(
+        img_id=0, ori_shape=(SIZE, SIZE), img_shape=(SIZE, SIZE),
+        pad_shape=(SIZE, SIZE), batch_input_shape=(SIZE, SIZE),
+        scale_factor=(1., 1.))
+
+
+def classification_sample(side):
+    return DataSample().set_gt_label(side % 2)
+
+
+def rectangles():
+    masks = np.zeros((len(BOXES), SIZE, SIZE), np.uint8)
+    for mask, (x1, y1, x2, y2) in zip(masks, BOXES):
+        mask[y1:y2, x1:x2] = 1
+    return masks
+
+
+def detection_sample(_):
+    sample = DetDataSample(metainfo=metainfo())
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor(BOXES, dtype=torch.float32),
+        labels=torch.tensor([0, 1]),
+        masks=BitmapMasks(rectangles(), SIZE, SIZE))
+    sample.ignored_instances = InstanceData(
+        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+    return sample
+
+
+def segmentation_sample(_):
+    sample = SegDataSample(metainfo=metainfo())
+    labels = torch.from_numpy(rectangles().max(axis=0)).long()
+    sample.gt_sem_seg = PixelData(data=labels[None])
+    return sample
+
+
+SAMPLES = dict(
+    mmpretrain=classification_sample,
+    mmdet=detection_sample,
+    mmseg=segmentation_sample)
+
+
+@pytest.fixture(params=NAMES, ids=lambda name: name[:-3])
+def cfg(request):
+    cfg = Config.fromfile(CONFIGS / request.param)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        yield cfg
+
+
+def check_prediction(library, prediction):
+    if library == 'mmpretrain':
+        assert prediction.pred_score.sum().item() == pytest.approx(1)
+    elif library == 'mmseg':
+        assert prediction.pred_sem_seg.data.shape == (1, SIZE, SIZE)
+    else:
+        found = prediction.pred_instances
+        assert found.bboxes.shape == (len(found.labels), 4)
+        inside = (found.bboxes >= 0) & (found.bboxes <= SIZE)
+        assert inside.all() and found.scores.isfinite().all()
+        if 'masks' in found:
+            assert found.masks.shape[1:] == (SIZE, SIZE)
+
+
+def test_trains_every_parameter_and_predicts(cfg):
+    torch.manual_seed(0)
+    library = cfg.default_scope
+    model = build_model(cfg).train()
+    optim_wrapper = build_optim_wrapper(model, {
+        **cfg.optim_wrapper, 'type': 'OptimWrapper'})
+    before = {
+        name: parameter.detach().clone()
+        for name, parameter in model.named_parameters()
+    }
+
+    batch = dict(
+        inputs=[image() for _ in range(2)],
+        data_samples=[SAMPLES[library](i) for i in range(2)])
+    batch = model.data_preprocessor(batch, training=True)
+    losses, _ = model.parse_losses(model(**batch, mode='loss'))
+    assert losses.isfinite()
+    optim_wrapper.backward(losses)
+    without = [
+        name for name, parameter in model.named_parameters()
+        if parameter.requires_grad and (
+            parameter.grad is None or not parameter.grad.isfinite().all())
+    ]
+    assert not without
+    optim_wrapper.step()
+    assert any(
+        not torch.equal(parameter, before[name])
+        for name, parameter in model.named_parameters())
+
+    with torch.no_grad():
+        batch = dict(inputs=[image()], data_samples=[SAMPLES[library](0)])
+        prediction, = model.eval().test_step(batch)
+    check_prediction(library, prediction)

@@ -1,0 +1,61 @@
+"""Look for what is wrong with the data of a config before it trains.
+
+Takes any config of mmpretrain, mmdet or mmsegmentation. Each finding is told
+with its file, entry and remedy; the exit status is 1 if anything is wrong.
+"""
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+
+from lightvit_mm import cli
+from lightvit_mm.data_check.check import check
+from lightvit_mm.data_check.samples import draw_samples
+from lightvit_mm.own_data import complete
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    cli.add_config(parser)
+    parser.add_argument(
+        '--show-dir',
+        type=Path,
+        help='draw samples of the training set into this folder, as the '
+        'network sees them')
+    parser.add_argument(
+        '--num-samples',
+        type=int,
+        default=4,
+        help='how many are drawn; default %(default)s')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        cfg = cli.read_config(args)
+        complete(cfg)
+        report = check(cfg)
+        print(report)
+        if args.show_dir is not None:
+            draw(cfg, args.show_dir, args.num_samples, report.has_faults)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        raise SystemExit(str(error)) from error
+    raise SystemExit(int(report.has_faults))
+
+
+def draw(cfg: Config, folder: Path, num_samples: int,
+         has_faults: bool) -> None:
+    try:
+        paths = draw_samples(cfg, folder, num_samples)
+    # The libraries stop at faulty data in many ways.
+    except Exception as error:
+        if not has_faults:
+            raise
+        raise SystemExit('\nThe samples cannot be drawn before the faults '
+                         f'above are corrected: {error}') from error
+    print('\nSamples of the training set: ' + ', '.join(map(str, paths)))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,56 @@
+"""Predict and draw with a trained classifier, detector or segmentor.
+
+Takes an image, a folder of images or a video. Writes pictures, and what was
+found as one JSON file in COCO's format.
+"""
+import argparse
+from pathlib import Path
+
+import torch
+
+from lightvit_mm import cli
+from lightvit_mm.prediction.predict import FILE, predict
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    cli.add_config(parser)
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k')
+    parser.add_argument(
+        'source',
+        metavar='IMAGE_OR_FOLDER_OR_VIDEO',
+        help='image, folder with images in it or below, or video')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/predict'),
+        help='folder for the results; default %(default)s')
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help='score that a detection has to exceed; default %(default)s')
+    parser.add_argument(
+        '--device',
+        choices=['cpu', 'cuda'],
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='default %(default)s')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise SystemExit('--device cuda: PyTorch finds no GPU here; use cpu')
+    try:
+        cfg = cli.read_config(args)
+        count = predict(cfg, args.checkpoint, args.source, args.out,
+                        args.score_thr, args.device)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        raise SystemExit(str(error)) from error
+    print(f'{count} images: {args.out}/pictures and {args.out / FILE}')
+
+
+if __name__ == '__main__':
+    main()
