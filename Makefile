@@ -1,4 +1,4 @@
-# make demo | make test | make venv, each from a fresh machine.
+# make demo | make test | make docs | make venv, each from a fresh machine.
 # STACK=onedl, classic or latest chooses another stack, in an environment of
 # its own; docs/environments.md tells of them. classic compiles mmcv.
 STACK ?= openmmlab
@@ -12,13 +12,16 @@ ifeq ($(STACK),classic)
 PYTHONS := 3.10 3.11
 endif
 
-.PHONY: demo test venv clean
+.PHONY: demo test docs venv clean
 
 demo: venv
 	$(VENV)/bin/python tools/demo.py
 
 test: venv
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+docs: .venv-docs/.installed
+	.venv-docs/bin/mkdocs build
 
 venv: $(VENV)/.installed
 
@@ -30,5 +33,10 @@ $(VENV)/.installed: $(wildcard requirements/stacks/*.txt) $(REQUIREMENTS) setup.
 	$(VENV)/bin/python -m pip install --no-deps --no-build-isolation -e .
 	touch $@
 
+.venv-docs/.installed: requirements/docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install -r requirements/docs.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-*
+	rm -rf .venv .venv-* site

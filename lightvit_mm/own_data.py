@@ -204,8 +204,7 @@ def _datasets(cfg: Config) -> Iterator[Tuple[str, ConfigDict]]:
 
 
 def _set_num_classes(part: Union[dict, Sequence], num_classes: int) -> None:
-    """Set every ``num_classes`` of a model: of one head, of many, of losses.
-    """
+    """Set every ``num_classes`` of a model: in its heads and their losses."""
     if isinstance(part, dict) and 'num_classes' in part:
         part['num_classes'] = num_classes
     for child in part.values() if isinstance(part, dict) else part:
@@ -264,9 +263,10 @@ def _common_categories(paths: Dict[str, Path],
                    for category in annotations[split]['categories']]
                   for split in SPLITS)
     if train != val:
-        difference = [f'{name} (id {number})' for number, name in train + val
-                      if (number, name) not in train
-                      or (number, name) not in val]
+        difference = [
+            f'{name} (id {number})' for number, name in train + val
+            if (number, name) not in train or (number, name) not in val
+        ]
         # mmdet would number the classes of one otherwise than of the other.
         what = ('in only one of them: ' + ', '.join(difference)
                 if difference else 'they are listed in another order')
@@ -359,11 +359,11 @@ def _read_class_names(path: Path) -> List[str]:
 def _image_suffix(root: Path, split: str) -> str:
     """The suffix of a split's images, each of which has its mask."""
     folder = root / 'img_dir' / split
+    files = list_dir_or_file(
+        folder, list_dir=False, recursive=True) if folder.is_dir() else []
     images = sorted(
-        Path(file) for file in list_dir_or_file(
-            folder, list_dir=False, recursive=True)
-        if file.lower().endswith(('.jpg', '.jpeg', '.png'))
-    ) if folder.is_dir() else []
+        Path(file) for file in files
+        if file.lower().endswith(('.jpg', '.jpeg', '.png')))
     if not images:
         raise FileNotFoundError(
             f'There is no .jpg or .png in {folder}. {_SET_DATA_ROOT}a folder '

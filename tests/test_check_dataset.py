@@ -385,11 +385,18 @@ def test_many_findings_are_told_in_short(pets):
     assert told.count('annotation ') == 5 and '... and 175 more' in told
 
 
+def test_faults_are_told_before_notes(pets):
+    change(2, bbox=[35, 5, 9, 8])(pets.data['train'])
+    change(2, area=0)(pets.data['val'])
+    told = str(pets.check())
+    assert 0 < told.index('FAULT in val') < told.index('NOTE in train')
+
+
 def test_what_is_said_to_be_left_out_is_left_out_by_mmdet(pets):
     from mmdet.datasets import CocoDataset
     rng = np.random.default_rng(0)
     annotations = pets.data['train']['annotations']
-    for i in range(6, 300):
+    for i in range(6, 2000):
         bbox = rng.integers([-15, -15, 0, 0], [45, 35, 12, 12]).tolist()
         annotations.append(
             dict(annotations[0], id=i, image_id=int(rng.integers(3)),
@@ -406,7 +413,7 @@ def test_what_is_said_to_be_left_out_is_left_out_by_mmdet(pets):
     config.pipeline = []
     dataset = CocoDataset(**config)
     kept = sum(len(dataset.get_data_info(i)['instances']) for i in range(3))
-    assert 20 < len(found) < 280 and kept == 300 - len(found)
+    assert 200 < len(found) < 1800 and kept == 2000 - len(found)
 
 
 VOC = '''
@@ -629,7 +636,7 @@ def test_reduce_zero_label_is_taken_into_account(maps):
 @pytest.mark.parametrize('head', ['decode_head', 'auxiliary_head'])
 def test_a_value_that_not_all_heads_ignore_is_found(maps, head):
     path = maps.write_map('train', 1, [0, 9])
-    for i, node in enumerate(('decode_head', 'auxiliary_head')):
+    for node in ('decode_head', 'auxiliary_head'):
         maps.cfg['model'][node] = dict(num_classes=3, ignore_index=9)
     maps.write_map('train', 0, [0])
     maps.write_map('train', 2, [0])
@@ -650,7 +657,7 @@ def test_labels_are_those_that_mmseg_reads(maps, reduce_zero_label, subset):
     dataset = maps.train()
     dataset.update(type='LoveDADataset', img_suffix='.jpg',
                    reduce_zero_label=reduce_zero_label)
-    dataset['metainfo'] = dict(classes=('water', 'road') if subset else
+    dataset['metainfo'] = dict(classes=('road', 'background') if subset else
                                LoveDADataset.METAINFO['classes'])
     cfg = read_config(maps.cfg)
     [source, _] = sources.find_sources(cfg, DATASETS)
@@ -799,6 +806,10 @@ def test_boxes_are_drawn_as_the_network_sees_them(pets, tmp_path,
         *([NORMALIZE] if in_pipeline else []),
         dict(type='PackDetInputs'),
     ]
+    # Not red, as the colours of COCO may be.
+    pets.cfg['train_dataloader']['dataset']['metainfo']['palette'] = [
+        (0, 0, 255), (0, 255, 0)
+    ]
     pets.cfg['model']['data_preprocessor'] = dict(
         type='DetDataPreprocessor', pad_size_divisor=32, pad_mask=True,
         **({} if in_pipeline else dict(
@@ -811,14 +822,22 @@ def test_boxes_are_drawn_as_the_network_sees_them(pets, tmp_path,
 
 
 def test_maps_are_drawn(maps, tmp_path):
+    half = WIDTH * HEIGHT // 2
     for i in range(3):
-        maps.write_map('train', i, [255] * (WIDTH * HEIGHT // 2) + [1])
+        maps.write_map('train', i, [255] * half + [1] * half)
+    maps.train()['metainfo'] = dict(
+        classes=('sky', 'road', 'car'),
+        palette=[(0, 255, 0), (0, 0, 255), (0, 255, 0)])
     maps.train()['pipeline'] += [dict(type='PackSegInputs')]
     maps.cfg['model']['data_preprocessor'] = dict(
         type='SegDataPreProcessor', mean=NORMALIZE['mean'],
         std=NORMALIZE['std'], bgr_to_rgb=True, size=(HEIGHT, WIDTH))
     pictures = drawn(read_config(maps.cfg), tmp_path / 'drawn', num_samples=2)
-    assert len(pictures) == 2 and pictures[0].shape == (HEIGHT, WIDTH, 3)
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert picture.shape == (HEIGHT, WIDTH, 3)
+        is_blue = picture[..., 2] > 180
+        assert not is_blue[:12].any() and is_blue[16:].mean() > 0.5
 
 
 def test_labels_are_drawn(folders, tmp_path):
@@ -845,7 +864,7 @@ def test_what_cannot_be_drawn_is_explained(pets, tmp_path, change, message):
 
 def test_the_tool_finds_nothing_in_the_demo_and_draws_it(digits, tmp_path):
     done = subprocess.run([
-        sys.executable, TOOL, ROOT / 'configs/finetune_mask_rcnn_lightvit_t.py',
+        sys.executable, TOOL, 'lightvit_mm::finetune_mask_rcnn_lightvit_t.py',
         '--cfg-options', f'data_root={digits / "detection"}', '--show-dir',
         'drawn', '--num-samples', '2'
     ], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

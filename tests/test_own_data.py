@@ -283,8 +283,9 @@ def misuse_ambiguous(root):
     (misuse_other_order, 'in another order'),
     (misuse_missing_images,
      'scenes/train/images lacks 2 of the 8 images.*the first is 0002.jpg'),
-    (misuse_no_image, r'0000.jpg, .*digits_train2024.json names, is in none of '
-     r'the folders of .*scenes: \., annotations'),
+    (misuse_no_image,
+     '0000.jpg, which .*digits_train2024.json names, is in none of the '
+     r'folders of .*scenes: \., annotations'),
     (misuse_ambiguous,
      'Several folders.*val2024.json.*: .*train/images, .*val/images, '
      '.*val_copy/images'),
@@ -326,6 +327,9 @@ def test_a_segmentor_from_an_empty_folder(masks, tmp_path):
             'train_dataloader.dataset.pipeline.3.crop_size': (48, 64),
             'val_dataloader.dataset.pipeline.1.scale': (64, 48),
             'model.data_preprocessor.size': (48, 64),
+            'model.neck.out_channels': 16,
+            'model.decode_head.in_channels': (16, 16, 16, 16),
+            'model.decode_head.channels': 16,
         })
     assert 'current batch size is 2. Scaling the original LR by 0.125' in log
     assert 0 <= results['mIoU'] <= 100

@@ -501,11 +501,12 @@ def test_checkpoint_that_does_not_fit(predict, photos, tmp_path, meta,
         predict(tmp_path, 'photos')
 
 
-def test_damaged_image_leaves_no_json(predict, photos):
+@pytest.mark.parametrize('name', ['b/one.png', 'wide.JPG'])
+def test_damaged_image_leaves_no_json(predict, photos, name):
     predict('classifier', 'photos')
-    damaged = photos / 'b/one.png'
-    damaged.write_bytes(damaged.read_bytes()[:60])
-    with pytest.raises(SystemExit, match='image photos/b/one.png is damaged'):
+    content = (photos / name).read_bytes()
+    (photos / name).write_bytes(content[:-len(content) // 2])
+    with pytest.raises(SystemExit, match=f'image photos/{name} is damaged'):
         predict('classifier', 'photos')
     assert cv2.imread('out/pictures/a/one.png').shape == (416, 224, 3)
     left = [path.name for path in Path('out').rglob('*') if path.is_file()]

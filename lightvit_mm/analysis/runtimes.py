@@ -232,9 +232,9 @@ def peak_memory(model: nn.Module, call: Callable[[], object],
     ]
     # Before PyTorch 2.4 they have no nanoseconds.
     is_new = hasattr(torch._C._autograd._KinetoEvent, 'start_ns')
-    start = methodcaller('start_ns' if is_new else 'start_us')
+    begin = methodcaller('start_ns' if is_new else 'start_us')
     held = peak = 0
-    for event in sorted(events, key=start):
+    for event in sorted(events, key=begin):
         held += event.nbytes()
         peak = max(peak, held)
     return weight_bytes(model) + peak

@@ -29,8 +29,9 @@ UNKNOWN_LABEL = Kind(
     'Labels count from 0 to one less than the number of classes')
 
 
-def read(source: Source, registry: Registry,
-         num_classes: Optional[int]) -> Tuple[Optional[Content], List[Finding]]:
+def read(
+        source: Source, registry: Registry,
+        num_classes: Optional[int]) -> Tuple[Optional[Content], List[Finding]]:
     """Build a data set without its pipeline and check what it lists.
 
     Args:

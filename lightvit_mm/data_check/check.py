@@ -94,8 +94,8 @@ def _compare_classes(cfg: Config, pairs: List[_Pair], report: Report) -> None:
         return
     classes = trained[0][1].classes
     for source, content in pairs:
-        if None not in (classes, content.classes) and (classes !=
-                                                       content.classes):
+        if None not in (classes, content.classes) and (classes
+                                                       != content.classes):
             report.add(source.name, [
                 Finding(
                     OTHER_CLASSES, source.file,

@@ -60,9 +60,8 @@ EMPTY = Kind(
     'any image')
 NO_ANNOTATION = Kind('data sets without annotations',
                      'See whether ann_file is the right one')
-OTHER_FILE = Kind(
-    'metrics on another file than the data set\'s',
-    'Set ann_file of the evaluator to that of the data set')
+OTHER_FILE = Kind('metrics on another file than the data set\'s',
+                  'Set ann_file of the evaluator to that of the data set')
 
 _FIELDS = dict(
     images=('id', 'file_name', 'width', 'height'),
@@ -134,21 +133,19 @@ class CocoFile:
         self.path = path
         self.source = source
         self.data = data
-        images, self.annotations, self.categories = (
-            [x for x in data.get(part, []) if not _missing(part, x)]
-            for part in _FIELDS)
+        images, self.annotations, self.categories = ([
+            x for x in data.get(part, []) if not _missing(part, x)
+        ] for part in _FIELDS)
         self.images = {x['id']: x for x in images}
         self.names = [
             x['name'] for x in self.categories if not _is_background(x)
         ]
         self.classes = source.classes or ()
-        self.are_classes_there = set(self.classes) <= {
-            x['name'] for x in self.categories
-        }
+        self.are_classes_there = set(
+            self.classes) <= {x['name']
+                              for x in self.categories}
         # mmdet skips ignored annotations, and those without an image.
-        self.annotations = [
-            x for x in self.annotations if not x.get('ignore')
-        ]
+        self.annotations = [x for x in self.annotations if not x.get('ignore')]
 
     def content(self) -> Content:
         prefix = self.source.cfg.get('data_prefix') or {}
@@ -179,8 +176,7 @@ class CocoFile:
                 missing = _missing(part, entry)
                 if missing:
                     yield self._found(
-                        NO_FIELD,
-                        f'{part}[{i}] (id {entry.get("id")}) has no '
+                        NO_FIELD, f'{part}[{i}] (id {entry.get("id")}) has no '
                         f'{" and no ".join(missing)}')
         if self.source.is_evaluated:
             for annotation in self.annotations:
@@ -282,8 +278,7 @@ class CocoFile:
         elif self.source.is_trained:
             for i in images:
                 yield self._found(
-                    CROWD_IMAGE,
-                    f'image {i} ({self.images[i]["file_name"]}): '
+                    CROWD_IMAGE, f'image {i} ({self.images[i]["file_name"]}): '
                     f'{len(are_crowds[i])} annotations')
 
     def check_emptiness(self) -> Iterator[Finding]:
@@ -324,8 +319,7 @@ class CocoFile:
             kept = [x for x in kept if x['id'] in annotated]
         min_size = filter_cfg.get('min_size', 0)
         return [
-            x['id'] for x in kept
-            if min(x['width'], x['height']) >= min_size
+            x['id'] for x in kept if min(x['width'], x['height']) >= min_size
         ]
 
     def _annotations_of_images(self) -> Iterator[Tuple[Dict, Dict]]:

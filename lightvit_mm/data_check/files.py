@@ -60,7 +60,8 @@ def read_files(readers: Dict[str, Optional[Reader]]) -> Dict[str, ImageFile]:
     with ThreadPool() as pool:
         files = pool.imap(_read, readers.items(), chunksize=8)
         # To its end, where the bar ends its line.
-        read = list(track_iter_progress((files, len(readers)), file=sys.stderr))
+        read = list(
+            track_iter_progress((files, len(readers)), file=sys.stderr))
     return dict(zip(readers, read))
 
 

@@ -58,7 +58,7 @@ def _check_size(source: Source, picture: Picture, file: ImageFile,
                 files: Dict[str, ImageFile]) -> Iterator[Finding]:
     annotated = picture.size
     if picture.mask is not None:
-        annotated = files[picture.mask].size
+        annotated = files[picture.mask].size or annotated
     if annotated is None:
         return
     turns = file.orientation != 1 and _turns(source)

@@ -13,8 +13,7 @@ MISSING = Kind(
     'segmentation maps that are not there',
     "See whether data_prefix.seg_map_path and seg_map_suffix are right; an "
     'image without a map stops the training')
-BROKEN = Kind('segmentation maps that cannot be decoded',
-              'Store them again')
+BROKEN = Kind('segmentation maps that cannot be decoded', 'Store them again')
 COLOURED = Kind(
     'segmentation maps of colours',
     'Store one channel of the numbers of the classes, as a PNG file of 8 bits '
@@ -36,7 +35,8 @@ def ignored_labels(cfg: Config) -> Set[int]:
     """Labels that all heads of a segmentor ignore; 255 by default."""
     heads = [
         head for key in ('decode_head', 'auxiliary_head')
-        for head in walk((cfg.get('model') or {}).get(key)) if 'num_classes' in head
+        for head in walk((cfg.get('model') or {}).get(key))
+        if 'num_classes' in head
     ]
     ignored = [{head.get('ignore_index', 255)} for head in heads]
     return set.intersection(*ignored) if ignored else {255}

@@ -1,7 +1,7 @@
 """The data sets of a config, without their wrappers."""
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import list_from_file
@@ -41,8 +41,6 @@ class Source:
         path: Where the config has it, as train_dataloader.dataset.
         cls: Its class.
         cfg: Its config.
-        transforms: Its pipeline, then those of its wrappers, innermost
-            first.
         splits: For which of train, val and test it is used.
         metrics: Configs of the metrics that evaluate on it.
     """
@@ -50,9 +48,12 @@ class Source:
     path: str
     cls: type
     cfg: ConfigDict
-    transforms: List[Dict]
     splits: List[str] = field(default_factory=list)
     metrics: List[Dict] = field(default_factory=list)
+
+    @property
+    def transforms(self) -> List[Dict]:
+        return self.cfg.get('pipeline') or []
 
     @property
     def name(self) -> str:
@@ -69,9 +70,8 @@ class Source:
     @property
     def needs_masks(self) -> bool:
         """Whether the pipeline or a metric reads masks of instances."""
-        return any(
-            t.get('with_mask') for t in walk(self.transforms)) or any(
-                'segm' in (m.get('metric') or ()) for m in self.metrics)
+        return any(t.get('with_mask') for t in walk(self.transforms)) or any(
+            'segm' in (m.get('metric') or ()) for m in self.metrics)
 
     @property
     def named_classes(self) -> Any:
@@ -136,11 +136,11 @@ def find_sources(cfg: Config, registry: Registry) -> List[Source]:
         dataloader = cfg.get(f'{split}_dataloader')
         if not dataloader:
             continue
-        path = f'{split}_dataloader.dataset'
-        for leaf in _unwrap(path, dataloader.dataset):
-            source = _known(sources, leaf)
+        for path, leaf in _unwrap(f'{split}_dataloader.dataset',
+                                  dataloader.dataset):
+            source = next((x for x in sources if x.cfg == leaf), None)
             if source is None:
-                source = _source(leaf, registry)
+                source = Source(path, _class(leaf, path, registry), leaf)
                 sources.append(source)
             if split not in source.splits:
                 source.splits.append(split)
@@ -148,38 +148,23 @@ def find_sources(cfg: Config, registry: Registry) -> List[Source]:
     return sources
 
 
-_Leaf = Tuple[str, ConfigDict, List[Dict]]
-
-
-def _unwrap(path: str,
-            cfg: ConfigDict,
-            transforms: Sequence[Dict] = ()) -> Iterator[_Leaf]:
-    """Paths, configs and all transforms of the data sets in a wrapper."""
-    transforms = [*(cfg.get('pipeline') or ()), *transforms]
+def _unwrap(path: str, cfg: ConfigDict) -> Iterator[Tuple[str, ConfigDict]]:
+    """Data sets in a wrapper, after where the config has them."""
     if 'dataset' in cfg:
-        yield from _unwrap(f'{path}.dataset', cfg.dataset, transforms)
+        yield from _unwrap(f'{path}.dataset', cfg.dataset)
     elif 'datasets' in cfg:
         for i, dataset in enumerate(cfg.datasets):
-            yield from _unwrap(f'{path}.datasets[{i}]', dataset, transforms)
+            yield from _unwrap(f'{path}.datasets[{i}]', dataset)
     else:
-        yield path, cfg, transforms
+        yield path, cfg
 
 
-def _known(sources: Sequence[Source], leaf: _Leaf) -> Optional[Source]:
-    _, cfg, transforms = leaf
-    for source in sources:
-        if source.cfg == cfg and source.transforms == transforms:
-            return source
-    return None
-
-
-def _source(leaf: _Leaf, registry: Registry) -> Source:
-    path, cfg, transforms = leaf
+def _class(cfg: ConfigDict, path: str, registry: Registry) -> type:
     cls = registry.get(cfg.type) if isinstance(cfg.type, str) else cfg.type
     if cls is None:
         raise ValueError(f'{path}.type={cfg.type!r} is not a data set of '
                          f'{registry.scope}: is its module in custom_imports?')
-    return Source(path, cls, cfg, transforms)
+    return cls
 
 
 def _metrics(cfg: Config, split: str) -> List[Dict]:

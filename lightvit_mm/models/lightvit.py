@@ -550,7 +550,7 @@ class LightViT(BaseModule):
         ValueError: If an option is out of its range.
         TypeError: If an argument is unknown.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from lightvit_mm import LightViT
         >>> outs = LightViT(arch='tiny')(torch.rand(1, 3, 224, 224))

@@ -21,7 +21,7 @@ def with_bidimensional_attention(backbone: dict,
     Raises:
         ValueError: If the backbone has no such FFN.
 
-    Example:
+    Examples:
         >>> backbone = dict(
         ...     type='lightvit_mm.with_bidimensional_attention',
         ...     backbone=dict(type='mmpretrain.SwinTransformer', arch='tiny'))

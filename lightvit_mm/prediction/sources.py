@@ -12,6 +12,7 @@ import cv2
 import mmcv
 import numpy as np
 from mmengine.logging import print_log
+from PIL import Image
 
 from ..deploy.files import written_whole
 
@@ -66,7 +67,7 @@ class ImageFiles:
         """
         for path in self.paths:
             image = cv2.imread(str(path))
-            if image is None:
+            if image is None or _is_cut_short(path):
                 raise ValueError(
                     f'The image {path} is damaged: replace or remove it. What '
                     'was found in those before it is drawn, but not in the '
@@ -88,6 +89,20 @@ class ImageFiles:
                 _write_image(out / 'masks' / f'{name}.png', mask)
 
         yield write
+
+
+def _is_cut_short(path: Path) -> bool:
+    """Whether it is the start of a JPEG, the rest of which OpenCV makes up.
+    """
+    if path.suffix.lower() not in ('.jpeg', '.jpg'):
+        return False
+    with Image.open(path) as image:
+        image.draft('L', (1, 1))  # an eighth of the size, for speed
+        try:
+            image.load()
+        except OSError:
+            return True
+    return False
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:

@@ -108,8 +108,9 @@ class Detection(Task):
     def annotations(self, sample: Any) -> List[dict]:
         found = self.inferencer.pred2dict(sample)
         annotations = []
-        for label, score, (x1, y1, x2, y2) in zip(
-                found['labels'], found['scores'], found['bboxes']):
+        for label, score, (x1, y1, x2, y2) in zip(found['labels'],
+                                                  found['scores'],
+                                                  found['bboxes']):
             w, h = x2 - x1, y2 - y1
             annotations.append(
                 dict(
