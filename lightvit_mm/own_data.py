@@ -134,7 +134,7 @@ class CocoFolderRunner(OwnDataRunner):
             for split in SPLITS
         }
 
-        _set_num_classes(cfg.model, len(classes))
+        set_num_classes(cfg.model, len(classes))
         for split, dataset in _datasets(cfg):
             dataset.data_root = cfg.data_root
             dataset.ann_file = paths[split].relative_to(root).as_posix()
@@ -179,7 +179,7 @@ class MaskFolderRunner(OwnDataRunner):
             for split in SPLITS
         }
 
-        _set_num_classes(cfg.model, len(classes))
+        set_num_classes(cfg.model, len(classes))
         for split, dataset in _datasets(cfg):
             dataset.data_root = cfg.data_root
             dataset.data_prefix = dict(
@@ -203,13 +203,13 @@ def _datasets(cfg: Config) -> Iterator[Tuple[str, ConfigDict]]:
         yield split, dataset
 
 
-def _set_num_classes(part: Union[dict, Sequence], num_classes: int) -> None:
+def set_num_classes(part: Union[dict, Sequence], num_classes: int) -> None:
     """Set every ``num_classes`` of a model: in its heads and their losses."""
     if isinstance(part, dict) and 'num_classes' in part:
         part['num_classes'] = num_classes
     for child in part.values() if isinstance(part, dict) else part:
         if isinstance(child, (dict, list, tuple)):
-            _set_num_classes(child, num_classes)
+            set_num_classes(child, num_classes)
 
 
 # Folders of classes

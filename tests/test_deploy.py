@@ -216,8 +216,7 @@ def runtimes(run, path):
 
 # Networks
 
-SIZES = [(batch, h, w) for h, w in ((64, 64), (57, 90), (96, 33))
-         for batch in (1, 2, 3)]
+SIZES = [(1, 64, 64), (2, 57, 90), (3, 96, 33)]
 
 
 @pytest.mark.parametrize('arch', ['tiny', 'small', 'base'])
@@ -452,6 +451,17 @@ def test_metadata(run, files, tmp_path):
         info = run.read_model(tmp_path / 'model.onnx').info
         assert info['classes'] == list(classes)
         assert (info['size'], info['channel_order']) == ([32, 32], 'bgr')
+
+
+def test_classes_of_a_data_set_that_knows_them(run, tmp_path):
+    """Those of published weights, whose checkpoint has no names."""
+    from mmpretrain.datasets import ImageNet
+    cfg = hub.read_config('lightvit_mm::lightvit_t_8xb128_in1k.py')
+    cfg.model.backbone.arch = ARCH
+    cfg.model.neck.in_channels = 32
+    export(build(cfg), cfg, tmp_path / 'model.onnx')
+    info = run.read_model(tmp_path / 'model.onnx').info
+    assert info['classes'] == list(ImageNet.METAINFO['classes'])
 
 
 @pytest.mark.parametrize('cfg, tolerance', [

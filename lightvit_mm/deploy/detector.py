@@ -60,7 +60,7 @@ class Detector(Exportable):
             return boxes, scores, labels
         masks = self._masks(maps, boxes, labels)
         # Runtimes differ in what they find in a box without area.
-        masks = torch.where(scores[..., None, None] >= 0, masks, 0)
+        masks = masks.masked_fill(scores[..., None, None] < 0, 0)
         return boxes, scores, labels, masks
 
     def _propose(self, maps: Sequence[Tensor], limits: Tensor,
@@ -137,7 +137,7 @@ def _best(k: int, scores: Tensor, *others: Tensor) -> Tuple[Tensor, ...]:
     for x in others:
         rows = index[..., None].expand(-1, -1, x.shape[2])
         x = F.pad(x, (0, 0, 0, k)).gather(1, rows)
-        best.append(torch.where(scores[..., None] >= 0, x, 0))
+        best.append(x.masked_fill(scores[..., None] < 0, 0))
     return tuple(best)
 
 

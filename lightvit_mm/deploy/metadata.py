@@ -15,7 +15,7 @@
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS
 from torch import nn
 
 from .errors import ExportError
@@ -134,8 +134,9 @@ def _classes(module: Exportable, model: nn.Module,
     if not num_classes:
         return []
     dataset = cfg.test_dataloader.dataset
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        kind = DATASETS.get(dataset.type) if 'type' in dataset else None
+    scope = cfg.get('default_scope')
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        kind = registry.get(dataset.type) if 'type' in dataset else None
     for known in (getattr(model, 'dataset_meta', None),
                   dataset.get('metainfo'), getattr(kind, 'METAINFO', None)):
         classes = (known or {}).get('classes')

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..analysis.attention_maps import PathLike, load_model
 from ..hub import check_installed
-from ..own_data import OwnDataRunner, _set_num_classes, complete
+from ..own_data import OwnDataRunner, set_num_classes, complete
 
 LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
 
@@ -42,7 +42,7 @@ def load_trained(cfg: Config,
     trained_on = _read_dataset_meta(checkpoint)
     runner = RUNNERS.get(cfg.get('runner_type', 'Runner'))
     if issubclass(runner, OwnDataRunner) and 'classes' in trained_on:
-        _set_num_classes(cfg.model, len(trained_on['classes']))
+        set_num_classes(cfg.model, len(trained_on['classes']))
     else:
         complete(cfg)
     model = load_model(cfg, checkpoint, device)
