@@ -82,7 +82,7 @@ class Detector(Exportable):
         if cfg.min_bbox_size >= 0:
             sides = boxes[..., 2:] - boxes[..., :2]
             is_large = (sides > cfg.min_bbox_size).all(dim=2)
-            scores = torch.where(is_large, scores, -1.)
+            scores = scores.masked_fill(~is_large, -1.)
         level = torch.arange(len(levels)).repeat_interleave(cfg.nms_pre)
         scores = _suppress(boxes, scores, level.to(boxes), cell,
                            cfg.nms.iou_threshold)
@@ -98,8 +98,8 @@ class Detector(Exportable):
         extractor = self.model.roi_head.bbox_roi_extractor
         logits, deltas = head(_roi_features(extractor, maps, proposals))
         scores = logits.softmax(dim=1)[:, :K].view(B, R, K)
-        scores = torch.where(
-            are_proposals[..., None] & (scores > cfg.score_thr), scores, -1.)
+        is_found = are_proposals[..., None] & (scores > cfg.score_thr)
+        scores = scores.masked_fill(~is_found, -1.)
         deltas = deltas.view(B, R, -1, 4).expand(-1, -1, K, -1)
         boxes = proposals[:, :, None].expand(-1, -1, K, -1)
         boxes = _decode(head.bbox_coder, boxes.reshape(B, -1, 4),

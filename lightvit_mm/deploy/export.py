@@ -128,10 +128,13 @@ def _check_any_size(module: Exportable) -> None:
 
 
 def check_name(path: Path, format: str) -> None:
-    """Raise ExportError if a file of that format has another suffix."""
+    """Raise ExportError if a file of that name and format cannot be."""
     if format not in SUFFIXES:
         raise ExportError(
             f'format={format!r} should be one of {tuple(SUFFIXES)}')
+    if format == 'pt2' and torch.__version__ < '2.2':
+        raise ExportError('pt2 needs PyTorch 2.2 or later, and this is '
+                          f'{torch.__version__}; expected torchscript to do')
     if path.suffix != SUFFIXES[format]:
         raise ExportError(f'{path} should end in {SUFFIXES[format]}, as files '
                           f'of format {format} do')
