@@ -464,9 +464,10 @@ def test_absent_gpu_is_an_error(monkeypatch):
 def test_absent_runtime_is_an_error(monkeypatch):
     monkeypatch.setattr(hub, 'find_spec',
                         lambda name: None if name == 'openvino' else name)
-    Setup(['int8'])
-    with pytest.raises(ModuleNotFoundError, match='pip install openvino'):
-        Setup(['openvino'])
+    Setup(['onnxruntime'])
+    for runtime in ('openvino', 'int8'):
+        with pytest.raises(ModuleNotFoundError, match='pip install openvino'):
+            Setup([runtime])
 
 
 # Tables, JSON, plot and the tool
@@ -504,11 +505,11 @@ def test_tables():
             ] == ['3200.00', '1600.00', '800.00', '2000.00']
     text = batch.markdown()
     for part in (f'PyTorch {torch.__version__}', ', timm ', ', onnxruntime ',
-                 'threads 1', 'inference at 64 × 96 in float32', 'rounds 3',
+                 ', openvino ', 'threads 1', 'inference at 64 × 96 in float32', 'rounds 3',
                  'calibrated on random images', 'resident memory',
                  'Over plain: '):
         assert part in text
-    assert 'openvino' not in text and 'with_cp' not in text
+    assert 'recomputes' not in text and 'with_cp' not in text
 
 
 def test_notes_of_training():
@@ -568,7 +569,8 @@ def test_tool(monkeypatch, tmp_path, capsys):
     saved = json.loads((tmp_path / 'benchmark.json').read_text())
     assert [Result(**one) for one in saved['results']] == results()
     assert saved['setup']['shape'] == [64, 96]
-    assert set(saved['versions']) == {'onnx', 'onnxruntime', 'timm'}
+    assert set(saved['versions']) == {
+        'onnx', 'onnxruntime', 'openvino', 'timm'}
     assert saved['environment']['torch'] == torch.__version__
     assert (tmp_path / 'benchmark.png').read_bytes().startswith(PNG)
 

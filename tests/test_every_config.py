@@ -92,6 +92,8 @@ def fewer_regions(settings):
 def cfg(request):
     cfg = Config.fromfile(CONFIGS / request.param)
     fewer_regions(cfg.model)
+    if cfg.default_scope == 'mmseg':
+        cfg.model.data_preprocessor.size = (SIZE, SIZE)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         yield cfg
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -46,18 +47,24 @@ SMALL = {
 }
 
 
-def train(config, folder, work_dir, options):
-    """Run tools/train.py elsewhere; its log, and its last results."""
+def train(config, folder, work_dir, options, num_processes=1):
+    """Run the tools elsewhere; their log, and the last results."""
     options = {'data_root': folder, **SMALL, **options}
+    command = [sys.executable, ROOT / 'tools/train.py', config]
+    if num_processes > 1:
+        command = [ROOT / 'tools/dist_train.sh', config, str(num_processes)]
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
     done = subprocess.run(
         [
-            sys.executable, ROOT / 'tools/train.py', config, '--work-dir',
-            work_dir, '--cfg-options',
+            *command, '--work-dir', work_dir, '--cfg-options',
             *(f'{key}={value}'.replace(' ', '')
               for key, value in options.items())
         ],
         cwd=work_dir.parent,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PATH': path, 'PORT': port},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True)
@@ -317,7 +324,8 @@ def masks(tmp_path):
     return root
 
 
-def test_a_segmentor_from_an_empty_folder(masks, tmp_path):
+@pytest.mark.parametrize('num_processes', [1, 2])
+def test_a_segmentor_from_an_empty_folder(masks, tmp_path, num_processes):
     log, results = train(
         SEGMENTOR, masks, tmp_path / 'work', {
             'train_cfg.max_iters': 2,
@@ -330,8 +338,9 @@ def test_a_segmentor_from_an_empty_folder(masks, tmp_path):
             'model.neck.out_channels': 16,
             'model.decode_head.in_channels': (16, 16, 16, 16),
             'model.decode_head.channels': 16,
-        })
-    assert 'current batch size is 2. Scaling the original LR by 0.125' in log
+        }, num_processes)
+    assert (f'current batch size is {2 * num_processes}. Scaling the original '
+            f'LR by {0.125 * num_processes}') in log
     assert 0 <= results['mIoU'] <= 100
     rows = re.findall(r'^\| +(\w+) +\|', log, re.MULTILINE)
     assert rows == ['Class', 'sky', 'tree', 'road']

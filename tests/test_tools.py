@@ -222,7 +222,7 @@ custom_hooks = [dict(type='DumpEachRank')]
         assert repeats[1:] == [frozen_stages >= 1, False]
 
 
-def test_a_classifier_trains_and_is_tested_by_the_same_tools(digits, tmp_path):
+def test_two_processes_train_a_classifier_and_one_tests_it(digits, tmp_path):
     config = tmp_path / 'classifier.py'
     config.write_text(
         f"_base_ = '{ROOT}/configs/demo/lightvit_t_digits.py'\n"
@@ -230,10 +230,10 @@ def test_a_classifier_trains_and_is_tested_by_the_same_tools(digits, tmp_path):
         'train_dataloader = val_dataloader = test_dataloader = data\n'
         'param_scheduler = None\n')
     check([
-        *TRAIN, config, '--work-dir', 'out', '--cfg-options',
-        'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
+        ROOT / 'tools/dist_train.sh', config, 2, '--work-dir', 'out',
+        '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
         'default_hooks.checkpoint.interval=1'
-    ], tmp_path)
+    ], tmp_path, PORT=free_port())
     trained = scalars(tmp_path / 'out')[-1]['accuracy/top1']
     log = check([
         *TEST, config, 'out/epoch_1.pth', '--work-dir', 'tested',
