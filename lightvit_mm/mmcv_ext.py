@@ -232,8 +232,9 @@ def _max_roi_align(input: Tensor, rois: Tensor, output: Tensor,
         col = torch.arange(size[1], device=rois.device)
         top, left = start[same].T[..., None, None, None]
         height, width = bins[same].T[..., None, None, None]
-        y = top + height * (row + (index // cols + 0.5) / rows)
-        x = left + width * (col + (index % cols + 0.5) / cols)
+        # Halves are exact in float32, which they are; what they scale is not.
+        y = top + height / rows * (row * rows + index // cols + 0.5)
+        x = left + width / cols * (col * cols + index % cols + 0.5)
         output[same] = largest.to(output)
         argmax_y[same] = y.to(argmax_y)
         argmax_x[same] = x.to(argmax_x)

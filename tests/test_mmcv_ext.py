@@ -3,8 +3,8 @@
 The statements follow mmcv's documentation and sources, so that the tests hold
 with mmcv's own extension, too. Gradients are compared with the NumPy
 forward's derivatives along random directions, by central differences in
-float64. Where mmcv has its own extension, this package's operators are compared
-with it at the end.
+float64. Where mmcv has its own extension, this package's operators are
+compared with it at the end.
 """
 import sys
 from itertools import product
@@ -558,6 +558,8 @@ def test_offset_gradient_on_the_grid(rng, device, modulated):
 
 def test_half_precision_deform_conv(rng, device):
     """As in double precision, rounded."""
+    if COMPILED and device == 'cpu':
+        pytest.skip("mmcv's CPU build has no half precision")
     x, offset, weight, mask, bias = (
         tensor(array, device, torch.float16, grad=True)
         for array in conv_inputs(rng, **CONVS[0]))
@@ -816,7 +818,7 @@ def test_same_boxes_as_mmcv(rng, device, both, function):
         boxes, scores = (
             tensor(x, device, torch.float32)
             for x in make_boxes(rng, number))
-        own, other = both(function, boxes, scores.round(decimals=2))
+        own, other = both(function, boxes, scores)
         assert len(own) == len(other)
         assert_same((own, other), torch.float32)
 
@@ -917,12 +919,18 @@ def test_same_mask_rcnn_as_on_mmcv(digits, both, tmp_path):
             mlp_ratios=(2, 2, 2),
             num_tokens=2))
     cfg.model.neck.in_channels = [8, 16, 32]
+    # Of ten classes and usual overlaps random weights hit none.
+    for head in (cfg.model.roi_head.bbox_head, cfg.model.roi_head.mask_head):
+        head.num_classes = 1
+    cfg.test_dataloader.dataset.metainfo = dict(classes=('1', ))
     cfg.model.test_cfg.rcnn.score_thr = 0.
     data = f'{digits}/detection/'
-    cfg.test_dataloader.num_workers = 0
+    cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
     cfg.test_dataloader.dataset.data_root = data
     cfg.test_evaluator.update(
-        ann_file=data + 'val.json', metric_items=['AR@100', 'mAP'])
+        ann_file=data + 'val.json',
+        iou_thrs=[0.1, 0.3],
+        metric_items=['mAP', 'AR@100'])
     cfg.work_dir = str(tmp_path)
     cfg.launcher = 'none'
     runner = Runner.from_cfg(cfg)
@@ -935,10 +943,10 @@ def test_same_mask_rcnn_as_on_mmcv(digits, both, tmp_path):
 
     (metrics, own), (same_metrics, other) = both(test)
     assert metrics == pytest.approx(same_metrics)
-    assert metrics['coco/bbox_AR@100'] > 0 < metrics['coco/segm_AR@100']
+    assert len(metrics) == 4 and min(metrics.values()) > 0
     for expected, found in zip(own, other):
         assert len(expected) == len(found) > 50
         assert_same(
             [(x.bboxes, x.scores, x.labels) for x in (expected, found)],
             torch.float32)
-        assert torch.equal(expected.masks, found.masks)
+        assert (expected.masks != found.masks).float().mean() < 1e-5
