@@ -190,7 +190,9 @@ def _replace_torchvision() -> str:
 def _replace_mmcv() -> str:
     if any(name.startswith(FORK) for name in distributions('mmengine')):
         return f'{_PIP} install {FORK_MMCV}'
-    install = f'{_PIP} install --no-deps {TESTED["mmcv"]}'
+    # Both lay their files into one folder, where they may be mixed.
+    install = (f'{_PIP} install --force-reinstall --no-deps '
+               f'{TESTED["mmcv"]}')
     old = sorted(set(distributions('mmcv')) - {'mmcv-lite'})
     if old:
         return f'{_PIP} uninstall -y {" ".join(old)} && {install}'
@@ -198,7 +200,8 @@ def _replace_mmcv() -> str:
 
 
 # By what stands in "TYPE NAME: MESSAGE" of an error, where NAME is the module
-# that was imported. The first pattern that fits decides.
+# that was imported, without its package if it is a compiled one. The first
+# pattern that fits decides.
 REMEDIES: Sequence[Tuple[str, Callable[[], str]]] = (
     (r"No module named '(mmcv\._ext|pkg_resources)'|lightvit_mm\.pth",
      _reinstall),
@@ -207,7 +210,7 @@ REMEDIES: Sequence[Tuple[str, Callable[[], str]]] = (
     (r'^ImportError cv2: lib', _replace_opencv),
     (r"torchvision::|'torchvision' has no|custom C\+\+ ops|torchvision were",
      _replace_torchvision),
-    (r'^ImportError mmcv\._ext: |^ModuleNotFoundError mmcv: ', _replace_mmcv),
+    (r'^ImportError _ext: |^ModuleNotFoundError mmcv: ', _replace_mmcv),
     (r'MMCV==(?!2\.1\.)\S+ is used but', _replace_mmcv),
     (r'MMEngine==\S+ is used but',
      lambda: f'{_PIP} install {TESTED["mmengine"]}'),
