@@ -2,12 +2,13 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Optional, Sequence, Union
+from typing import Optional
 
 import torch
 from mmengine.config import Config, DictAction
 
 from . import hub
+from .settings import walk
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -104,14 +105,7 @@ def _distribute_on_cpu(cfg: Config) -> None:
     torch.distributed.init_process_group('gloo')
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel', device_ids=None)
-    _replace_sync_bn(cfg.model)
-
-
-def _replace_sync_bn(settings: Union[dict, Sequence]) -> None:
-    """PyTorch has SyncBN on GPUs alone."""
-    if isinstance(settings, dict) and settings.get('type') == 'SyncBN':
-        settings['type'] = 'BN'
-    children = settings.values() if isinstance(settings, dict) else settings
-    for child in children:
-        if isinstance(child, (dict, list, tuple)):
-            _replace_sync_bn(child)
+    # PyTorch has SyncBN on GPUs alone.
+    for settings in walk(cfg.model):
+        if settings.get('type') == 'SyncBN':
+            settings['type'] = 'BN'

@@ -71,6 +71,8 @@ def _allow_mmengine_checkpoints() -> None:
 
 def _find_packages_by_module() -> None:
     for module, distribution in MODULE2PACKAGE.items():
+        if module == distribution:
+            continue
         try:
             metadata.distribution(distribution)
         except metadata.PackageNotFoundError:

@@ -8,7 +8,7 @@ import json
 import os
 import posixpath
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Set, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Set, Tuple, Type
 
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import list_dir_or_file
@@ -16,6 +16,7 @@ from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.runner import Runner
 
 from .registry import RUNNERS
+from .settings import walk
 
 SPLITS = ('train', 'val')
 # Its pixels are neither learnt nor evaluated.
@@ -47,6 +48,12 @@ class OwnDataRunner(Runner):
         return super().from_cfg(cfg)
 
 
+def own_data_runner(cfg: Config) -> Optional[Type[OwnDataRunner]]:
+    """The runner that completes a config, if it names one that does."""
+    runner = MMENGINE_RUNNERS.get(cfg.get('runner_type', 'Runner'))
+    return runner if issubclass(runner, OwnDataRunner) else None
+
+
 def complete(cfg: Config) -> None:
     """Complete a config in place if its runner would, else leave it alone.
 
@@ -57,8 +64,8 @@ def complete(cfg: Config) -> None:
         OSError: If a file or a folder in ``data_root`` is missing.
         ValueError: If they do not fit together.
     """
-    runner = MMENGINE_RUNNERS.get(cfg.get('runner_type', 'Runner'))
-    if issubclass(runner, OwnDataRunner):
+    runner = own_data_runner(cfg)
+    if runner is not None:
         runner.fill(cfg)
 
 
@@ -203,13 +210,11 @@ def _datasets(cfg: Config) -> Iterator[Tuple[str, ConfigDict]]:
         yield split, dataset
 
 
-def set_num_classes(part: Union[dict, Sequence], num_classes: int) -> None:
+def set_num_classes(model: dict, num_classes: int) -> None:
     """Set every ``num_classes`` of a model: in its heads and their losses."""
-    if isinstance(part, dict) and 'num_classes' in part:
-        part['num_classes'] = num_classes
-    for child in part.values() if isinstance(part, dict) else part:
-        if isinstance(child, (dict, list, tuple)):
-            set_num_classes(child, num_classes)
+    for part in walk(model):
+        if 'num_classes' in part:
+            part['num_classes'] = num_classes
 
 
 # Folders of classes

@@ -6,10 +6,11 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import Registry
 
+from ..settings import walk
 from .boxes import check_box
 from .content import Content, Picture
 from .findings import Finding, Kind
-from .sources import Source, walk
+from .sources import Source
 
 NOT_READ = Kind(
     'data sets of a kind that is not looked into',

@@ -9,11 +9,12 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from mmengine.fileio import load
 
+from ..settings import walk
 from .boxes import check_box
 from .content import Content, Picture
 from .findings import Finding, Kind, listed
 from .polygons import check_segmentation
-from .sources import Source, walk
+from .sources import Source
 
 UNREADABLE = Kind(
     'annotation files that cannot be read',

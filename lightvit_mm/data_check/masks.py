@@ -4,10 +4,11 @@ from typing import Dict, Iterator, Optional, Set
 import numpy as np
 from mmengine.config import Config
 
+from ..settings import walk
 from .content import Content
 from .files import ImageFile, Reader, read_map
 from .findings import Finding, Kind, listed
-from .sources import Source, type_name, walk
+from .sources import Source, type_name
 
 MISSING = Kind(
     'segmentation maps that are not there',

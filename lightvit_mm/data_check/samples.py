@@ -9,7 +9,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS
 from torch import Tensor
 
-from .sources import type_name, walk
+from ..settings import walk
+from .sources import type_name
 
 MIN_SIDE = 224  # pixels that the text of a classification label needs
 

@@ -8,6 +8,7 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import Registry
 from mmengine.utils import is_abs
 
+from ..settings import walk
 from .findings import Finding, Kind
 
 SPLITS = ('train', 'val', 'test')
@@ -15,16 +16,6 @@ SPLITS = ('train', 'val', 'test')
 CLASS_IS_STRING = Kind(
     'classes given as a string',
     "One class needs a comma to be a tuple: metainfo=dict(classes=('cat', ))")
-
-
-def walk(node: Any) -> Iterator[Dict]:
-    """All dicts of nested dicts, lists and tuples."""
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for child in node:
-            yield from walk(child)
 
 
 def type_name(cfg: Dict) -> str:
