@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from lightvit_mm import LightViT, hub
-from lightvit_mm.analysis.attention_maps import network_input
-from lightvit_mm.analysis.models import build_model
+from lightvit_mm import hub
+from lightvit_mm.analysis.attention_maps import load_model, network_input
 from lightvit_mm.deploy.errors import ExportError
-from lightvit_mm.deploy.export import (KEY, export, load, onnx_to_openvino,
+from lightvit_mm.deploy.export import (KEY, export, onnx_to_openvino,
                                        to_onnx)
 from lightvit_mm.deploy.files import written_whole
 from lightvit_mm.deploy.metadata import test_steps as steps_of
 from lightvit_mm.deploy.modules import take
+
+from .small import ARCH, COLOURS, build, classifier, detector, segmentor
 
 onnx = pytest.importorskip('onnx')
 ort = pytest.importorskip('onnxruntime')
@@ -31,130 +31,17 @@ ROOT = Path(__file__).parents[1]
 EXPORT = str(ROOT / 'tools/deploy/export.py')
 RUN = str(ROOT / 'tools/deploy/run.py')
 
-ARCH = dict(
-    embed_dims=(8, 16, 32),
-    depths=(1, 1, 1),
-    num_heads=(2, 2, 4),
-    mlp_ratios=(2, 2, 2),
-    num_tokens=3)
-COLOURS = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-LOAD = dict(type='LoadImageFromFile')
-
-
-def classifier(arch=ARCH, steps=()):
-    dims = LightViT._check_arch(arch)['embed_dims']
-    return Config(
-        dict(
-            custom_imports=dict(imports=['lightvit_mm']),
-            default_scope='mmpretrain',
-            data_preprocessor=dict(num_classes=5, to_rgb=True, **COLOURS),
-            model=dict(
-                type='ImageClassifier',
-                backbone=dict(
-                    type='lightvit_mm.LightViT',
-                    arch=arch,
-                    out_indices=(2, ),
-                    out_type='raw'),
-                neck=dict(
-                    type='lightvit_mm.LightViTTokenNeck',
-                    in_channels=dims[2],
-                    out_channels=64),
-                head=dict(
-                    type='LinearClsHead', num_classes=5, in_channels=64)),
-            test_dataloader=dict(
-                dataset=dict(
-                    type='CustomDataset',
-                    pipeline=[LOAD, *steps,
-                              dict(type='PackInputs')]))))
-
-
 CROP = [
     dict(
         type='ResizeEdge', scale=40, backend='pillow',
         interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=32)
 ]
-
-
-def detector(**roi_head):
-    """The demo's with a small backbone; images are 96 x 160 at most."""
-    cfg = hub.read_config('lightvit_mm::demo/mask_rcnn_lightvit_t_digits.py')
-    cfg.model.backbone.update(arch=ARCH, init_cfg=None)
-    cfg.merge_from_dict(
-        dict(
-            model=dict(
-                neck=dict(in_channels=[8, 16, 32], out_channels=16),
-                rpn_head=dict(in_channels=16, feat_channels=16),
-                roi_head=dict(
-                    bbox_roi_extractor=dict(out_channels=16, finest_scale=14),
-                    mask_roi_extractor=dict(out_channels=16, finest_scale=14),
-                    bbox_head=dict(in_channels=16, fc_out_channels=32),
-                    mask_head=dict(in_channels=16, conv_out_channels=16),
-                    **roi_head),
-                test_cfg=dict(
-                    rpn=dict(nms_pre=300, max_per_img=80),
-                    rcnn=dict(max_per_img=60, score_thr=0.1)))))
-    cfg.test_dataloader.dataset.pipeline[1] = dict(
-        type='Resize', scale=(160, 96), keep_ratio=True)
-    return cfg
-
-
-def segmentor():
-    pipeline = [
-        LOAD,
-        dict(type='Resize', scale=(120, 80), keep_ratio=True),
-        dict(type='LoadAnnotations'),
-        dict(type='PackSegInputs')
-    ]
-    return Config(
-        dict(
-            default_scope='mmseg',
-            model=dict(
-                type='EncoderDecoder',
-                data_preprocessor=dict(
-                    type='SegDataPreProcessor', bgr_to_rgb=True, **COLOURS),
-                backbone=dict(type='lightvit_mm.LightViT', arch=ARCH),
-                neck=dict(
-                    type='lightvit_mm.LightViTFPN',
-                    in_channels=[8, 16, 32],
-                    out_channels=16,
-                    num_outs=4),
-                decode_head=dict(
-                    type='FPNHead',
-                    num_classes=4,
-                    in_channels=[16] * 4,
-                    in_index=[0, 1, 2, 3],
-                    feature_strides=[4, 8, 16, 32],
-                    channels=16),
-                test_cfg=dict(mode='whole')),
-            test_pipeline=pipeline,
-            test_dataloader=dict(
-                dataset=dict(
-                    metainfo=dict(classes=('sky', 'sea', 'ship', 'shore')),
-                    pipeline=pipeline))))
-
-
+SEA = dict(metainfo=dict(classes=('sky', 'sea', 'ship', 'shore')))
 CONFIGS = dict(
-    classifier=classifier, detector=detector, segmentor=segmentor)
-
-
-def build(cfg):
-    """A model with random weights, whose scores are as of a trained one."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        model = build_model(cfg)
-        for name, parameter in model.named_parameters():
-            if 'bias' in name:
-                parameter.normal_(std=0.1)
-            elif name.endswith(('fc_cls.weight', 'conv_logits.weight',
-                                'fc.weight')):
-                parameter.normal_(std=0.5)
-            elif name.endswith(('rpn_cls.weight', 'rpn_reg.weight',
-                                'fc_reg.weight')):
-                parameter.normal_(std=0.1)
-            elif 'qkv' in name:
-                parameter.normal_(std=parameter.shape[1]**-0.5)
-    return model.requires_grad_(False)
+    classifier=classifier,
+    detector=detector,
+    segmentor=lambda: segmentor(**SEA))
 
 
 @pytest.fixture(scope='module')
@@ -449,7 +336,7 @@ def test_metadata(run, files, tmp_path):
             meta=dict(dataset_meta=dict(classes=list('abcde')))),
         tmp_path / 'model.pth')
     for classes, net in (('01234', model),
-                         ('abcde', load(cfg, tmp_path / 'model.pth'))):
+                         ('abcde', load_model(cfg, tmp_path / 'model.pth'))):
         assert export(net, cfg, tmp_path / 'model.onnx') == (32, 32)
         info = run.read_model(tmp_path / 'model.onnx').info
         assert info['classes'] == list(classes)

@@ -5,11 +5,8 @@ The same for a classifier is in test_engine.py.
 import copy
 import functools
 import json
-import os
 import re
 import shutil
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +18,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from lightvit_mm.own_data import complete
+
+from .processes import check, free_port
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -53,24 +52,12 @@ def train(config, folder, work_dir, options, num_processes=1):
     command = [sys.executable, ROOT / 'tools/train.py', config]
     if num_processes > 1:
         command = [ROOT / 'tools/dist_train.sh', config, str(num_processes)]
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = str(free.getsockname()[1])
-    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
-    done = subprocess.run(
-        [
-            *command, '--work-dir', work_dir, '--cfg-options',
-            *(f'{key}={value}'.replace(' ', '')
-              for key, value in options.items())
-        ],
-        cwd=work_dir.parent,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PATH': path, 'PORT': port},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True)
-    assert done.returncode == 0, done.stdout[-4000:]
-    log = next(work_dir.glob('*/vis_data/scalars.json'))
-    return done.stdout, json.loads(log.read_text().splitlines()[-1])
+    log = check([
+        *command, '--work-dir', work_dir, '--cfg-options',
+        *(f'{key}={value}'.replace(' ', '') for key, value in options.items())
+    ], work_dir.parent, PORT=free_port())
+    results = next(work_dir.glob('*/vis_data/scalars.json'))
+    return log, json.loads(results.read_text().splitlines()[-1])
 
 
 def checkpoint(path):

@@ -18,6 +18,8 @@ from lightvit_mm import checkpoints, hub
 from lightvit_mm.analysis.models import build_model
 from lightvit_mm.prediction.tasks import label_place
 
+from . import small
+
 pytest.importorskip('mmdet')
 pytest.importorskip('mmpretrain')
 pytest.importorskip('mmseg')
@@ -26,123 +28,27 @@ COCO = pytest.importorskip('pycocotools.coco').COCO
 
 TOOL = str(Path(__file__).parents[1] / 'tools/predict.py')
 
-ARCH = dict(
-    embed_dims=(8, 16, 32),
-    depths=(1, 1, 1),
-    num_heads=(1, 2, 4),
-    mlp_ratios=(2, 2, 2),
-    num_tokens=2)
-COLOURS = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-LOAD = dict(type='LoadImageFromFile')
 FRUITS = ('apple', 'banana', 'cherry', 'date', 'elder', 'fig', 'grape')
+CROP = (dict(type='ResizeEdge', scale=64), dict(type='CenterCrop', crop_size=64))
 
 
 def classifier(num_classes=7, **settings):
-    return Config(
-        dict(
-            default_scope='mmpretrain',
-            data_preprocessor=dict(
-                num_classes=num_classes, to_rgb=True, **COLOURS),
-            model=dict(
-                type='ImageClassifier',
-                backbone=dict(
-                    type='lightvit_mm.LightViT',
-                    arch=ARCH,
-                    out_indices=(2, ),
-                    out_type='raw'),
-                neck=dict(
-                    type='lightvit_mm.LightViTTokenNeck',
-                    in_channels=32,
-                    out_channels=64),
-                head=dict(
-                    type='LinearClsHead',
-                    num_classes=num_classes,
-                    in_channels=64)),
-            test_dataloader=dict(
-                dataset=dict(
-                    type='CustomDataset',
-                    pipeline=[
-                        LOAD,
-                        dict(type='ResizeEdge', scale=64),
-                        dict(type='CenterCrop', crop_size=64),
-                        dict(type='PackInputs')
-                    ])),
-            **settings))
-
-
-def detector():
-    """The demo's with a small backbone; images are 96 x 160 at most."""
-    cfg = hub.read_config('lightvit_mm::demo/mask_rcnn_lightvit_t_digits.py')
-    cfg.model.backbone.update(arch=ARCH, init_cfg=None)
-    roi = dict(out_channels=16, finest_scale=14)
-    cfg.merge_from_dict(
-        dict(
-            model=dict(
-                neck=dict(in_channels=[8, 16, 32], out_channels=16),
-                rpn_head=dict(in_channels=16, feat_channels=16),
-                roi_head=dict(
-                    bbox_roi_extractor=roi,
-                    mask_roi_extractor=roi,
-                    bbox_head=dict(
-                        in_channels=16, fc_out_channels=32, num_classes=7),
-                    mask_head=dict(
-                        in_channels=16, conv_out_channels=16, num_classes=7)),
-                test_cfg=dict(
-                    rpn=dict(nms_pre=300, max_per_img=80),
-                    rcnn=dict(max_per_img=60, score_thr=0.1)))))
-    cfg.test_dataloader.dataset.pipeline[1] = dict(
-        type='Resize', scale=(160, 96), keep_ratio=True)
+    cfg = small.classifier(steps=CROP, num_classes=num_classes)
+    cfg.merge_from_dict(settings)
     return cfg
 
 
+def detector():
+    return small.detector(num_classes=7)
+
+
 def segmentor():
-    return Config(
-        dict(
-            default_scope='mmseg',
-            model=dict(
-                type='EncoderDecoder',
-                data_preprocessor=dict(
-                    type='SegDataPreProcessor', bgr_to_rgb=True, **COLOURS),
-                backbone=dict(type='lightvit_mm.LightViT', arch=ARCH),
-                neck=dict(
-                    type='lightvit_mm.LightViTFPN',
-                    in_channels=[8, 16, 32],
-                    out_channels=16,
-                    num_outs=4),
-                decode_head=dict(
-                    type='FPNHead',
-                    num_classes=7,
-                    in_channels=[16] * 4,
-                    in_index=[0, 1, 2, 3],
-                    feature_strides=[4, 8, 16, 32],
-                    channels=16),
-                test_cfg=dict(mode='whole')),
-            test_dataloader=dict(
-                dataset=dict(pipeline=[
-                    LOAD,
-                    dict(type='Resize', scale=(120, 80), keep_ratio=True),
-                    dict(type='LoadAnnotations'),
-                    dict(type='PackSegInputs')
-                ]))))
+    return small.segmentor(num_classes=7)
 
 
 def save(cfg, folder, **meta):
-    """Write a config and random weights, with scores as of a trained model.
-    """
-    torch.manual_seed(0)
-    with torch.no_grad():
-        model = build_model(cfg)
-        for name, parameter in model.named_parameters():
-            if 'bias' in name:
-                parameter.normal_(std=0.1)
-            elif name.endswith(('fc_cls.weight', 'conv_logits.weight',
-                                'fc.weight', 'conv_seg.weight')):
-                parameter.normal_(std=0.5)
-            elif name.endswith(('rpn_cls.weight', 'rpn_reg.weight',
-                                'fc_reg.weight')):
-                parameter.normal_(std=0.1)
-            elif 'qkv' in name:
-                parameter.normal_(std=parameter.shape[1]**-0.5)
+    """Write a config and random weights."""
+    model = small.build(cfg)
     cfg.dump(folder / 'config.py')
     save_checkpoint(
         dict(meta=meta, state_dict=model.state_dict()),

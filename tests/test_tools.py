@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ import pytest
 import torch
 
 from lightvit_mm import cli
+
+from .processes import check, environment, free_port, run
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmpretrain')
@@ -60,23 +61,6 @@ def config(digits, tmp_path):
     path = tmp_path / 'detector.py'
     path.write_text(DETECTOR.format(root=ROOT, data=digits))
     return path
-
-
-def environment(**variables):
-    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
-    return {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1', **variables}
-
-
-def run(command, folder, **variables):
-    return subprocess.run(
-        list(map(str, command)), cwd=folder, env=environment(**variables),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def check(command, folder, **variables):
-    done = run(command, folder, **variables)
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
 
 
 def scalars(work_dir):
@@ -144,12 +128,6 @@ def test_training_killed_in_an_epoch_resumes_from_its_checkpoint(
     assert steps == {12}
     assert not torch.equal(final['state_dict']['backbone.global_token'],
                            killed['backbone.global_token'])
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return str(s.getsockname()[1])
 
 
 DUMP_HOOK = '''

@@ -236,6 +236,9 @@ def load_model(cfg: Config,
                device: str = 'cpu') -> nn.Module:
     """Build the model of a config with the weights of a checkpoint.
 
+    ``dataset_meta`` of the model is that of the checkpoint, with the names of
+    its classes, or None.
+
     Args:
         cfg: Config of any of the three libraries.
         checkpoint: File or address, such as lightvit://tiny-in1k.
@@ -248,13 +251,14 @@ def load_model(cfg: Config,
     model = build_model(cfg)
     find_backbone(model)
     try:
-        load_checkpoint(model, str(checkpoint), 'cpu', strict=True)
+        content = load_checkpoint(model, str(checkpoint), 'cpu', strict=True)
     except (OSError, EOFError, RuntimeError, UnpicklingError,
             ValueError) as error:
         reason = ' '.join(str(error).split())
         raise AttentionMapError(
             f'The checkpoint {checkpoint} cannot be used; expected weights of '
             f'just the model of the config: {reason}') from error
+    model.dataset_meta = (content.get('meta') or {}).get('dataset_meta')
     return model.to(device)
 
 

@@ -7,10 +7,9 @@ from typing import Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..analysis.attention_maps import PathLike, load_model
+from ..analysis.attention_maps import PathLike
 from ..hub import check_installed
 from .errors import ExportError
 from .files import written_whole
@@ -25,24 +24,6 @@ ANY_SIZE = (128, 160)
 OTHER_SIZE = (96, 224)
 
 
-def load(cfg: Config, checkpoint: PathLike) -> nn.Module:
-    """A model with weights that fit exactly and the names of its classes.
-
-    Args:
-        cfg: Config of any of the three libraries.
-        checkpoint: File or address, such as lightvit://tiny-in1k.
-
-    Raises:
-        ValueError: If the model has no LightViT, or the checkpoint cannot be
-            read or does not fit.
-    """
-    model = load_model(cfg, checkpoint)
-    meta = CheckpointLoader.load_checkpoint(
-        str(checkpoint), 'cpu', logger='silent').get('meta') or {}
-    model.dataset_meta = meta.get('dataset_meta')
-    return model
-
-
 def export(model: nn.Module,
            cfg: Config,
            path: PathLike,
@@ -55,7 +36,8 @@ def export(model: nn.Module,
     (:mod:`lightvit_mm.deploy.metadata`). The number of images may vary.
 
     Args:
-        model: Model of ``cfg``, as of :func:`load`.
+        model: Model of ``cfg``, as of
+            :func:`lightvit_mm.analysis.attention_maps.load_model`.
         cfg: Config of any of the three libraries.
         path: The file; OpenVINO's weights lie beside it, in one that ends in
             .bin. Files that are there are replaced when all went well.

@@ -15,9 +15,9 @@
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 from torch import nn
 
+from ..classes import find_classes
 from .errors import ExportError
 from .modules import Exportable
 
@@ -133,18 +133,8 @@ def _classes(module: Exportable, model: nn.Module,
     num_classes = getattr(module, 'num_classes', 0)
     if not num_classes:
         return []
-    dataset = cfg.test_dataloader.dataset
-    scope = cfg.get('default_scope')
-    with DATASETS.switch_scope_and_registry(scope) as registry:
-        kind = registry.get(dataset.type) if 'type' in dataset else None
-    for known in (getattr(model, 'dataset_meta', None),
-                  dataset.get('metainfo'), getattr(kind, 'METAINFO', None)):
-        classes = (known or {}).get('classes')
-        if classes is None:
-            continue
-        if len(classes) != num_classes:
-            raise ExportError(
-                f'{len(classes)} class names for {num_classes} classes: set '
-                'test_dataloader.dataset.metainfo.classes to as many')
-        return list(classes)
-    return [str(i) for i in range(num_classes)]
+    trained_on = getattr(model, 'dataset_meta', None)
+    try:
+        return find_classes(cfg, trained_on, [num_classes])['classes']
+    except ValueError as error:
+        raise ExportError(str(error)) from error

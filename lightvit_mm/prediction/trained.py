@@ -5,13 +5,13 @@ from typing import Set
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS, RUNNERS
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from ..analysis.attention_maps import PathLike, load_model
+from ..classes import find_classes
 from ..hub import check_installed
-from ..own_data import OwnDataRunner, set_num_classes, complete
+from ..own_data import complete, own_data_runner, set_num_classes
 
 LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
 
@@ -40,8 +40,7 @@ def load_trained(cfg: Config,
     """
     _check_whole(cfg)
     trained_on = _read_dataset_meta(checkpoint)
-    runner = RUNNERS.get(cfg.get('runner_type', 'Runner'))
-    if issubclass(runner, OwnDataRunner) and 'classes' in trained_on:
+    if own_data_runner(cfg) is not None and 'classes' in trained_on:
         set_num_classes(cfg.model, len(trained_on['classes']))
     else:
         complete(cfg)
@@ -80,20 +79,8 @@ def _read_dataset_meta(checkpoint: PathLike) -> dict:
 
 
 def _dataset_meta(model: nn.Module, cfg: Config, trained_on: dict) -> dict:
-    dataset = cfg.test_dataloader.dataset
-    with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
-        kind = registry.get(dataset.type) if 'type' in dataset else None
-    numbers = _num_classes(model)
-    by_index = dict(classes=[str(i) for i in range(max(numbers, default=0))])
-    known = next(
-        meta for meta in (trained_on, dataset.get('metainfo') or {},
-                          getattr(kind, 'METAINFO', {}), by_index)
-        if meta.get('classes'))
-    classes = list(known['classes'])
-    if numbers and len(classes) not in numbers:
-        raise ValueError(
-            f'{len(classes)} class names for {max(numbers)} classes: set '
-            'test_dataloader.dataset.metainfo.classes to as many')
+    known = find_classes(cfg, trained_on, _num_classes(model))
+    classes = known['classes']
     palette = [tuple(colour) for colour in known.get('palette') or []]
     if len(palette) < len(classes):
         colours = np.random.RandomState(42).randint(0, 256, (len(classes), 3))

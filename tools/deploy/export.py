@@ -6,10 +6,10 @@ files of onnxruntime and OpenVINO without any of OpenMMLab.
 import argparse
 from pathlib import Path
 
-
 from lightvit_mm import cli, hub
+from lightvit_mm.analysis.attention_maps import load_model
 from lightvit_mm.deploy.errors import ExportError
-from lightvit_mm.deploy.export import SUFFIXES, export, load
+from lightvit_mm.deploy.export import SUFFIXES, export
 from lightvit_mm.deploy.modules import PARTS
 
 
@@ -64,7 +64,7 @@ def main() -> None:
     path = args.out or default_path(args)
     try:
         cfg = cli.read_config(args)
-        model = load(cfg, args.checkpoint)
+        model = load_model(cfg, args.checkpoint)
         if args.int8 is None:
             size = export(model, cfg, path, args.format, args.size, args.part)
             extent = f'{size[0]} x {size[1]} pixels' if size else 'any size'
