@@ -6,18 +6,11 @@ The paper has no result for it.
 """
 _base_ = [
     'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py',
+    './_base_/lightvit_t.py',
     './_base_/coco_instance_ms.py',
     './_base_/adamw_3x.py',
     'mmdet::_base_/default_runtime.py',
 ]
-custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
-
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='lightvit_mm.LightViT',
-        arch='tiny',
-        drop_path_rate=0.1,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='lightvit://tiny-in1k')),
+    backbone=dict(_delete_=True, **_base_.lightvit_t),
     neck=dict(type='lightvit_mm.LightViTFPN', in_channels=[64, 128, 256]))

@@ -6,21 +6,16 @@ mmdet's RTMDet-Ins-s but for its backbone, the learning rate, which is that of
 mmdet's RTMDet with Swin, and the images, which LightViT has seen as RGB. The
 paper has no result for it.
 """
-_base_ = 'mmdet::rtmdet/rtmdet-ins_s_8xb32-300e_coco.py'
-custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
-
+_base_ = [
+    'mmdet::rtmdet/rtmdet-ins_s_8xb32-300e_coco.py',
+    './_base_/lightvit_t.py',
+]
 model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True),
-    backbone=dict(
-        _delete_=True,
-        type='lightvit_mm.LightViT',
-        arch='tiny',
-        drop_path_rate=0.1,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='lightvit://tiny-in1k')),
+    backbone=dict(_delete_=True, **_base_.lightvit_t),
     neck=dict(in_channels=[64, 128, 256]))
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

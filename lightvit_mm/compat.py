@@ -8,11 +8,10 @@
   checkpoints: the classes that mmengine writes are allowed, nothing else.
 - setuptools without ``pkg_resources``: :mod:`lightvit_mm.pkg_resources_shim`
   supplies what mmengine uses of it.
-- Forks of OpenMMLab: their distributions have other names than mmengine looks
-  for when a config inherits by ``_base_ = 'mmseg::...'``.
+- The onedl fork: its distributions have other names than mmengine looks for
+  when a config inherits by ``_base_ = 'mmseg::...'``.
 """
 from importlib import metadata
-from importlib.util import find_spec
 from pickle import UnpicklingError
 from typing import Callable
 
@@ -69,21 +68,21 @@ def _allow_mmengine_checkpoints() -> None:
         checkpoint._safe_torch_load = torch.load
 
 
-def _find_packages_by_module() -> None:
+def _find_onedl_packages() -> None:
     for module, distribution in MODULE2PACKAGE.items():
         if module == distribution:
             continue
         try:
-            metadata.distribution(distribution)
+            metadata.distribution(f'onedl-{distribution}')
         except metadata.PackageNotFoundError:
-            if find_spec(module) is not None:
-                MODULE2PACKAGE[module] = module
+            continue
+        MODULE2PACKAGE[module] = module
 
 
 def install() -> None:
     """Fills the gaps; a second call changes nothing."""
     finder.install()
-    _find_packages_by_module()
+    _find_onedl_packages()
     # Before 2.6, torch.load is not restricted unless asked.
     if torch.__version__ >= '2.6':
         _allow_mmengine_checkpoints()
