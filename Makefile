@@ -1,4 +1,5 @@
-# make demo | make test | make docs | make venv, each from a fresh machine.
+# make demo | make test | make commands | make docs | make venv, each from a
+# fresh machine. commands runs what README.md and docs/ tell a user to type.
 # STACK=onedl, classic or latest chooses another stack, in an environment of
 # its own; docs/environments.md tells of them. classic compiles mmcv.
 STACK ?= openmmlab
@@ -12,13 +13,16 @@ ifeq ($(STACK),classic)
 PYTHONS := 3.10 3.11
 endif
 
-.PHONY: demo test docs venv clean
+.PHONY: demo test commands docs venv clean
 
 demo: venv
 	$(VENV)/bin/python tools/demo.py
 
 test: venv
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+commands: venv
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m commands
 
 docs: .venv-docs/.installed
 	.venv-docs/bin/mkdocs build

@@ -14,10 +14,11 @@ from PIL import Image
 from lightvit_mm import LightViT
 from lightvit_mm.analysis import attention_maps
 from lightvit_mm.analysis.attention_maps import (AttentionMapError,
-                                                 draw_attention, find_backbone,
+                                                 draw_attention,
                                                  global_attention_maps,
-                                                 load_model, network_input,
                                                  visualize)
+from lightvit_mm.inference import (InferenceError, find_backbone, load_model,
+                                   network_input)
 
 from . import reference
 
@@ -492,5 +493,5 @@ def test_backbone_is_found_inside():
     model = torch.nn.Sequential(
         torch.nn.ReLU(), torch.nn.ModuleDict(dict(net=backbone)))
     assert find_backbone(model) is backbone
-    with pytest.raises(AttentionMapError, match='no LightViT in this ReLU'):
+    with pytest.raises(InferenceError, match='no LightViT in this ReLU'):
         find_backbone(model[0])

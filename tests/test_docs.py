@@ -1,4 +1,7 @@
-"""The commands of README.md and docs/ are such as the tools take."""
+"""The commands of README.md and docs/ are such as the tools take, and run.
+
+To run them takes minutes: `make commands` does, `make test` does not.
+"""
 import importlib.util
 import re
 import shlex
@@ -8,20 +11,21 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from .processes import check, free_port
+from .user import Folder
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 # Not ours: the set-up of an environment.
 OTHERS = ('git', 'pip', 'source', 'export')
 
 
-def commands():
-    """(page, words) of each line of a bash block; lines may go on by \\."""
-    for page in PAGES:
-        for block in re.findall(r'```bash\n(.*?)```', page.read_text(), re.S):
-            for line in block.replace('\\\n', ' ').splitlines():
-                words = shlex.split(line, comments=True)
-                if words and words[0] not in OTHERS:
-                    yield pytest.param(words, id=f'{page.stem}: {line[:60]}')
+def commands(page):
+    """Each line of a bash block; lines may go on by \\."""
+    for block in re.findall(r'```bash\n(.*?)```', page.read_text(), re.S):
+        for line in block.replace('\\\n', ' ').splitlines():
+            if line.strip() and line.split()[0] not in OTHERS:
+                yield ' '.join(line.split())
 
 
 def parse(tool, arguments, monkeypatch):
@@ -34,8 +38,12 @@ def parse(tool, arguments, monkeypatch):
     return module.parse_args()
 
 
-@pytest.mark.parametrize('words', commands())
-def test_command(words, monkeypatch):
+@pytest.mark.parametrize('line', [
+    pytest.param(line, id=f'{page.stem}: {line[:60]}')
+    for page in PAGES for line in commands(page)
+])
+def test_command(line, monkeypatch):
+    words = shlex.split(line, comments=True)
     while '=' in words[0]:  # VARIABLE=value before the command
         words = words[1:]
     if words[0] == 'make':
@@ -57,3 +65,31 @@ def test_command(words, monkeypatch):
         arguments.pop(num_gpus)
         script = f'tools/{tool}'
     parse(Path(script), arguments, monkeypatch)
+
+
+def new_commands():
+    """Those of each page that no page before has.
+
+    What sets up environments is left to CI, which runs it itself.
+    """
+    seen = set()
+    for page in PAGES:
+        lines = [
+            line for line in commands(page)
+            if line not in seen and not line.startswith('make')
+        ]
+        seen.update(lines)
+        if lines:
+            yield pytest.param(lines, id=page.stem)
+
+
+@pytest.mark.commands
+@pytest.mark.parametrize('lines', new_commands())
+def test_page(lines, digits, tmp_path):
+    """In their order, in one folder, as a reader does it."""
+    folder = Folder(tmp_path, digits)
+    for line in lines:
+        line = folder.complete(line)
+        print('$', line, flush=True)
+        check(['bash', '-c', line], tmp_path, PORT=free_port(),
+              **folder.environment)

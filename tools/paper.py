@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.utils import mkdir_or_exist
 
-from lightvit_mm.analysis.attention_maps import AttentionMapError
+from lightvit_mm.inference import InferenceError
 from lightvit_mm.paper import EXPERIMENTS
 from lightvit_mm.paper.options import Options
 
@@ -86,7 +86,7 @@ def main() -> None:
     mkdir_or_exist(args.out)
     try:
         tables = EXPERIMENTS[name](Options(**options))
-    except (AttentionMapError, OSError, ModuleNotFoundError) as error:
+    except (InferenceError, OSError, ModuleNotFoundError) as error:
         raise SystemExit(str(error)) from error
     text = '\n'.join(table.markdown() for table in tables)
     path = args.out / f'{name}.md'

@@ -9,31 +9,25 @@ network itself computes. :func:`visualize` does all, from file to picture.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Dict, List, Optional, Tuple
 
-import mmcv
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mmengine.config import Config
-from mmengine.dataset import Compose
-from mmengine.registry import DefaultScope
-from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
+from ..files import PathLike
+from ..inference import InferenceError, find_backbone, network_input
 from ..models import LightViT
 from ..models.lightvit import HW, LightViTBlock, split_heads
-from .models import build_model
-
-PathLike = Union[str, Path]
 
 TOKENS_PER_ROW = 8
 CELL = 1.5  # inches, of a square image
 
 
-class AttentionMapError(ValueError):
+class AttentionMapError(InferenceError):
     """Attention that cannot be shown; the message says why."""
 
 
@@ -217,106 +211,6 @@ def _draw_cell(cell: Axes, image: np.ndarray, weights: Tensor,
     cell.set_xlabel(f'{least:.3g} – {greatest:.3g}', fontsize=6)
 
 
-def find_backbone(model: nn.Module) -> LightViT:
-    """The first LightViT in a model.
-
-    Raises:
-        AttentionMapError: If there is none.
-    """
-    for module in model.modules():
-        if isinstance(module, LightViT):
-            return module
-    raise AttentionMapError(
-        f'There is no LightViT in this {type(model).__name__}: expected a '
-        "config with a backbone of type 'lightvit_mm.LightViT'")
-
-
-def load_model(cfg: Config,
-               checkpoint: PathLike,
-               device: str = 'cpu') -> nn.Module:
-    """Build the model of a config with the weights of a checkpoint.
-
-    ``dataset_meta`` of the model is that of the checkpoint, with the names of
-    its classes, or None.
-
-    Args:
-        cfg: Config of any of the three libraries.
-        checkpoint: File or address, such as lightvit://tiny-in1k.
-        device: Where the model goes.
-
-    Raises:
-        AttentionMapError: If the model has no LightViT, or the checkpoint
-            cannot be read or does not fit exactly.
-    """
-    model = build_model(cfg)
-    find_backbone(model)
-    try:
-        content = load_checkpoint(model, str(checkpoint), 'cpu', strict=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError,
-            ValueError) as error:
-        reason = ' '.join(str(error).split())
-        raise AttentionMapError(
-            f'The checkpoint {checkpoint} cannot be used; expected weights of '
-            f'just the model of the config: {reason}') from error
-    model.dataset_meta = (content.get('meta') or {}).get('dataset_meta')
-    return model.to(device)
-
-
-def network_input(model: nn.Module,
-                  cfg: Config,
-                  image_path: PathLike,
-                  size: Optional[HW] = None) -> Tuple[np.ndarray, Tensor]:
-    """What a model sees of an image file.
-
-    Args:
-        model: Model of ``cfg``.
-        cfg: Config whose test pipeline prepares the image.
-        image_path: The file.
-        size: Height and width to resize the image to, in place of what the
-            pipeline does.
-
-    Returns:
-        The prepared image for the eye, RGB (h, w, 3), and for the backbone,
-        (1, 3, h', w'): normed and perhaps padded at the bottom and right.
-
-    Raises:
-        AttentionMapError: If the image cannot be read, the config has no
-            test pipeline or ``size`` is not two positive numbers.
-    """
-    if size is not None and min(size) < 1:
-        raise AttentionMapError(
-            f'size={tuple(size)} should be a height and a width of at least '
-            'one pixel')
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
-    if 'pipeline' not in dataset:
-        raise AttentionMapError(
-            'The config has no test_dataloader.dataset.pipeline: expected one '
-            'that says how images are prepared')
-    # A bare image has no annotations.
-    steps = [
-        step for step in dataset.pipeline
-        if 'Annotations' not in str(step['type'])
-    ]
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        load, prepare = Compose(steps[:1]), Compose(steps[1:])
-        try:
-            results = load(dict(img_path=str(image_path)))
-        # Each decoder has errors of its own.
-        except Exception as error:
-            raise AttentionMapError(
-                f'The image {image_path} cannot be read '
-                f'({type(error).__name__}); expected a file such as a JPEG '
-                'or PNG') from error
-        if size is None:
-            image = prepare(results)['inputs']
-        else:
-            image = torch.from_numpy(
-                mmcv.imresize(results['img'], size[::-1])).permute(2, 0, 1)
-    batch = model.data_preprocessor(dict(inputs=[image], data_samples=None))
-    # OpenMMLab reads images as BGR.
-    return image.flip(0).permute(1, 2, 0).numpy(), batch['inputs']
-
-
 def visualize(model: nn.Module,
               cfg: Config,
               image_path: PathLike,
@@ -327,13 +221,14 @@ def visualize(model: nn.Module,
     """Draw the global attention of a block over an image.
 
     Args:
-        model: Model with a LightViT in it, as of :func:`load_model`.
+        model: Model with a LightViT in it, as of
+            :func:`lightvit_mm.inference.load_model`.
         cfg: Its config.
         image_path: The image.
         out_path: As for :func:`draw_attention`.
         layer: 'STAGE.BLOCK', both counted from 1; the last block if None.
         head: Head, counted from 0; the mean over the heads if None.
-        size: As for :func:`network_input`.
+        size: As for :func:`lightvit_mm.inference.network_input`.
 
     Raises:
         AttentionMapError: If the image cannot be read, or there is no such

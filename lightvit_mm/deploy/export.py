@@ -9,10 +9,9 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..analysis.attention_maps import PathLike
+from ..files import PathLike, written_whole
 from ..hub import check_installed
 from .errors import ExportError
-from .files import written_whole
 from .metadata import HW, describe, fixed_size, test_steps
 from .modules import Exportable, take
 

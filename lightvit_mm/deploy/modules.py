@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..analysis.attention_maps import find_backbone
+from ..inference import find_backbone
 from .errors import ExportError
 
 PARTS = ('model', 'backbone')

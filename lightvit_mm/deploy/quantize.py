@@ -13,16 +13,14 @@ from onnxruntime.quantization import (CalibrationDataReader, QuantFormat,
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from ..analysis.attention_maps import PathLike, network_input
+from ..files import IMAGE_SUFFIXES, PathLike, written_whole
 from ..hub import check_installed
+from ..inference import network_input
 from .agreement import Agreement, Batch, compare
 from .errors import ExportError
 from .export import check_name, export, onnx_to_openvino
-from .files import written_whole
 from .metadata import HW
 from .modules import take
-
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
 
 
 class _Reader(CalibrationDataReader):
@@ -59,23 +57,28 @@ def quantize_onnx(source: Path, target: Path,
         prepared = draft.with_suffix('.prepared.onnx')
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         graph = onnx.load(prepared).graph
-        # Its few channels differ too much for one scale: on the demo's
+        # Few channels, which differ too much for one scale: on the demo's
         # classifier int8 there changes the logits eight times as much.
         stem = [node.name for node in graph.node if 'patch_embed' in node.name]
+        # OpenVINO cannot read attention in int8 on every CPU. The option
+        # MatMulConstBOnly is for the other format.
+        weights = {tensor.name for tensor in graph.initializer}
+        attention = [
+            node.name for node in graph.node
+            if node.op_type == 'MatMul' and weights.isdisjoint(node.input)
+        ]
         quantize_static(
             str(prepared),
             str(draft),
             _Reader([node.name for node in graph.input], batches),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=['Conv', 'ConvTranspose', 'Gemm', 'MatMul'],
-            nodes_to_exclude=stem,
+            nodes_to_exclude=stem + attention,
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
-            extra_options=dict(
-                MatMulConstBOnly=True,
-                # OpenVINO reads no zero points here.
-                ActivationSymmetric=True))
+            # OpenVINO reads no zero points here.
+            extra_options=dict(ActivationSymmetric=True))
 
 
 def export_int8(model: nn.Module,

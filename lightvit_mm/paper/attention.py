@@ -3,9 +3,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import List
 
-from ..analysis.attention_maps import load_model, visualize
+from ..analysis.attention_maps import visualize
 from ..analysis.report import Table
 from ..hub import check_installed, read_config
+from ..inference import load_model
 from .options import Options
 
 
@@ -16,7 +17,7 @@ def figure4(options: Options) -> List[Table]:
     heads. ``tools/analysis/visualize_attention.py`` draws single heads.
 
     Raises:
-        AttentionMapError: If the checkpoint or an image cannot be used.
+        InferenceError: If the checkpoint or an image cannot be used.
         ModuleNotFoundError: If no image is given and scikit-learn, whose
             sample photographs are the default, is missing.
     """

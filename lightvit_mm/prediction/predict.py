@@ -6,8 +6,7 @@ from mmengine.config import Config
 from rich.progress import track
 
 from .. import __version__
-from ..analysis.attention_maps import PathLike
-from ..deploy.files import written_whole
+from ..files import PathLike, written_whole
 from .coco import CocoStream
 from .sources import open_source
 from .tasks import make_task

@@ -14,9 +14,8 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
-from ..deploy.files import written_whole
+from ..files import IMAGE_SUFFIXES, written_whole
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 # The codec in which each kind of video is written.
 CODECS = {
     '.avi': 'MJPG',

@@ -8,9 +8,10 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from ..analysis.attention_maps import PathLike, load_model
 from ..classes import find_classes
+from ..files import PathLike
 from ..hub import check_installed
+from ..inference import load_model
 from ..own_data import complete, own_data_runner, set_num_classes
 
 LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')

@@ -11,8 +11,8 @@ from typing import List
 import torch
 
 from lightvit_mm import cli
-from lightvit_mm.analysis.attention_maps import (AttentionMapError, load_model,
-                                                 visualize)
+from lightvit_mm.analysis.attention_maps import visualize
+from lightvit_mm.inference import InferenceError, load_model
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,8 +74,7 @@ def main() -> None:
             visualize(model, cfg, image, picture, args.layer, args.head,
                       args.size)
             print(f'[{i}/{len(pictures)}] {picture}', flush=True)
-    except (AttentionMapError, FileNotFoundError,
-            ModuleNotFoundError) as error:
+    except (InferenceError, FileNotFoundError, ModuleNotFoundError) as error:
         raise SystemExit(str(error)) from error
 
 

@@ -7,10 +7,10 @@ import argparse
 from pathlib import Path
 
 from lightvit_mm import cli, hub
-from lightvit_mm.analysis.attention_maps import load_model
 from lightvit_mm.deploy.errors import ExportError
 from lightvit_mm.deploy.export import SUFFIXES, export
 from lightvit_mm.deploy.modules import PARTS
+from lightvit_mm.inference import load_model
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,9 +1,13 @@
-"""Files that are whole or not there."""
+"""Names of files, and files that are whole or not there."""
 import os
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Iterator
+from typing import Iterator, Union
+
+PathLike = Union[str, Path]
+
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
 @contextmanager
