@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from lightvit_mm.data_check import (boxes, built, check, coco, heads, images,
@@ -661,9 +662,10 @@ def test_labels_are_those_that_mmseg_reads(maps, reduce_zero_label, subset):
                                LoveDADataset.METAINFO['classes'])
     cfg = read_config(maps.cfg)
     [source, _] = sources.find_sources(cfg, DATASETS)
-    content, _ = built.read(source, DATASETS, None)
-    results = dict(
-        DATASETS.build(dict(dataset, pipeline=[])).get_data_info(1))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        content, _ = built.read(source, DATASETS, None)
+        results = dict(
+            DATASETS.build(dict(dataset, pipeline=[])).get_data_info(1))
     assert results['seg_map_path'] == str(path)
     LoadAnnotations().transform(results)
     read = np.array(Image.open(path))
