@@ -123,4 +123,12 @@ def build(cfg):
                 parameter.normal_(std=0.1)
             elif 'qkv' in name:
                 parameter.normal_(std=parameter.shape[1]**-0.5)
+        if hasattr(model, 'decode_head'):
+            # Random features hardly vary: one class would win everywhere.
+            images = 60 * torch.randn(2, 3, 80, 120)
+            logits = model.decode_head(model.extract_feat(images))
+            head = model.decode_head.conv_seg
+            std, mean = torch.std_mean(logits, dim=(0, 2, 3))
+            head.weight.div_(std[:, None, None, None])
+            head.bias.sub_(mean).div_(std)
     return model.requires_grad_(False)
