@@ -100,6 +100,16 @@ def draw_predictions(cfg: Config, show: bool, show_dir: Optional[str],
         cfg.visualizer.save_dir = show_dir
 
 
+def leave_process_group() -> None:
+    """End what joins the processes of a run that went well, if it has several.
+
+    mmengine leaves it open. Gloo's threads then crash an exit now and then,
+    for which torchrun takes the whole run as failed.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _distribute_on_cpu(cfg: Config) -> None:
     """mmengine takes it that each process has a GPU; on CPU it is gloo."""
     torch.distributed.init_process_group('gloo')

@@ -222,6 +222,15 @@ def test_two_processes_train_a_classifier_and_one_tests_it(digits, tmp_path):
     assert len(list((tmp_path / 'drawn').glob('*.png'))) == 360
 
 
+def test_process_groups_end_with_a_run(tmp_path):
+    import torch.distributed as dist
+    cli.leave_process_group()
+    dist.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    cli.leave_process_group()
+    assert not dist.is_initialized()
+
+
 def test_own_configs_are_known_by_name(monkeypatch):
     monkeypatch.setattr(
         sys, 'argv', ['train.py', 'lightvit_mm::lightvit_s_8xb128_in1k.py'])

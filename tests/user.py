@@ -3,7 +3,7 @@
 His data sets, weights and photographs are small ones, and stand where the
 documents say. What the lines name in capitals is put in, eight GPUs are two
 processes, and options at the end make images small and end a training after an
-iteration or two, a measurement after one round.
+iteration or two, a measurement after one round, of the first and the last model.
 """
 import json
 import re
@@ -182,6 +182,7 @@ class Folder:
                 '.pth 8': '.pth 2',
         }.items():
             line = line.replace(word, value)
+        line = re.sub(r'(benchmark\.py \S+) [^-]*( \w\S+ --)', r'\1\2', line)
         tool = re.match(r'(?:python )?tools/(\S+)', line)
         return f'{line} {self.smaller(tool[1], config)}' if tool else line
 
