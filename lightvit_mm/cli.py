@@ -1,5 +1,6 @@
 """What the command-line tools share: arguments and how they enter a config."""
 import argparse
+import gc
 import os
 from pathlib import Path
 from typing import Optional
@@ -103,11 +104,13 @@ def draw_predictions(cfg: Config, show: bool, show_dir: Optional[str],
 def leave_process_group() -> None:
     """End what joins the processes of a run that went well, if it has several.
 
-    mmengine leaves it open. Gloo's threads then crash an exit now and then,
-    for which torchrun takes the whole run as failed.
+    mmengine leaves it open, and Gloo's threads then crash an exit now and
+    then, for which torchrun takes the whole run as failed.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        # The threads end with the last reference, which the runner has.
+        gc.collect()
 
 
 def _distribute_on_cpu(cfg: Config) -> None:

@@ -222,13 +222,22 @@ def test_two_processes_train_a_classifier_and_one_tests_it(digits, tmp_path):
     assert len(list((tmp_path / 'drawn').glob('*.png'))) == 360
 
 
-def test_process_groups_end_with_a_run(tmp_path):
+def test_threads_of_a_process_group_end_with_a_run(tmp_path):
     import torch.distributed as dist
+
+    def num_threads():
+        return len(os.listdir('/proc/self/task'))
+
     cli.leave_process_group()
+    before = num_threads()
     dist.init_process_group(
         'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    assert num_threads() > before
+    runner = [dist.group.WORLD]
+    runner.append(runner)  # as a runner and its loops
+    del runner
     cli.leave_process_group()
-    assert not dist.is_initialized()
+    assert num_threads() == before and not dist.is_initialized()
 
 
 def test_own_configs_are_known_by_name(monkeypatch):

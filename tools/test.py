@@ -42,8 +42,8 @@ def main() -> None:
         runner.test_evaluator.metrics.append(DumpResults(args.out))
     runner.load_checkpoint(args.checkpoint, strict=True)
     runner.test()
-    cli.leave_process_group()
 
 
 if __name__ == '__main__':
     main()
+    cli.leave_process_group()

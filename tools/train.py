@@ -51,8 +51,8 @@ def main() -> None:
 
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     build(cfg).train()
-    cli.leave_process_group()
 
 
 if __name__ == '__main__':
     main()
+    cli.leave_process_group()
