@@ -11,6 +11,7 @@ _base_ = [
     './_base_/adamw_3x.py',
     'mmdet::_base_/default_runtime.py',
 ]
+
 model = dict(
     backbone=dict(_delete_=True, **_base_.lightvit_t),
     neck=dict(type='lightvit_mm.LightViTFPN', in_channels=[64, 128, 256]))

@@ -8,6 +8,7 @@ _base_ = [
     'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
     './_base_/lightvit_t.py',
 ]
+
 model = dict(
     backbone=dict(_delete_=True, **_base_.lightvit_t),
     neck=dict(in_channels=[64, 128, 256]))

@@ -12,6 +12,7 @@ _base_ = [
     './_base_/adamw_1x.py',
     'mmdet::_base_/default_runtime.py',
 ]
+
 model = dict(
     backbone=dict(_delete_=True, **_base_.lightvit_t),
     neck=dict(in_channels=[64, 128, 256], start_level=0))

@@ -10,6 +10,7 @@ _base_ = [
     'mmdet::rtmdet/rtmdet-ins_s_8xb32-300e_coco.py',
     './_base_/lightvit_t.py',
 ]
+
 model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53],

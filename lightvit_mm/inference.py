@@ -1,6 +1,6 @@
 """A model with weights, and what it sees of an image file."""
 from pickle import UnpicklingError
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import mmcv
 import numpy as np
@@ -66,6 +66,20 @@ def load_model(cfg: Config,
     return model.to(device)
 
 
+def test_pipeline(cfg: Config) -> List[dict]:
+    """How a config prepares images, as settings of transforms.
+
+    Raises:
+        InferenceError: If it does not say so.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
+    if 'pipeline' not in dataset:
+        raise InferenceError(
+            'The config has no test_dataloader.dataset.pipeline: expected one '
+            'that says how images are prepared')
+    return dataset.pipeline
+
+
 def network_input(model: nn.Module,
                   cfg: Config,
                   image_path: PathLike,
@@ -91,14 +105,9 @@ def network_input(model: nn.Module,
         raise InferenceError(
             f'size={tuple(size)} should be a height and a width of at least '
             'one pixel')
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
-    if 'pipeline' not in dataset:
-        raise InferenceError(
-            'The config has no test_dataloader.dataset.pipeline: expected one '
-            'that says how images are prepared')
     # A bare image has no annotations.
     steps = [
-        step for step in dataset.pipeline
+        step for step in test_pipeline(cfg)
         if 'Annotations' not in str(step['type'])
     ]
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):

@@ -5,11 +5,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Data are loaded by the process itself, which starts at once.
+NO_WORKERS = {
+    f'{split}_dataloader.{key}': value
+    for split in ('train', 'val', 'test')
+    for key, value in (('num_workers', 0), ('persistent_workers', False))
+}
+
 
 def environment(**variables):
     """This process's, with its Python first and one thread."""
     path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
     return {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1', **variables}
+
+
+def cfg_options(settings):
+    """The arguments that override settings of a config."""
+    return ['--cfg-options', *(f'{key}={value}'.replace(' ', '')
+                               for key, value in settings.items())]
 
 
 def run(command, folder, **variables):

@@ -73,7 +73,8 @@ def test_finder_is_installed_once():
 def test_extension_of_mmcv_comes_first(tmp_path):
     (tmp_path / '_ext.py').write_text('nms = "of mmcv"')
     assert run_python(
-        f'compat.install(); import mmcv\nmmcv.__path__.insert(0, {str(tmp_path)!r})'
+        'compat.install(); import mmcv'
+        f'\nmmcv.__path__.insert(0, {str(tmp_path)!r})'
         '\nimport mmcv._ext; print(mmcv._ext.nms)') == ['of', 'mmcv']
 
 

@@ -19,7 +19,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from lightvit_mm.own_data import complete
 
-from .processes import check, free_port
+from .processes import NO_WORKERS, cfg_options, check, free_port
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -38,11 +38,7 @@ SMALL = {
     'model.backbone.arch.mlp_ratios': (2, 2, 2),
     'model.backbone.arch.num_tokens': 2,
     'model.neck.in_channels': (8, 16, 32),
-    **{
-        f'{split}_dataloader.{key}': value
-        for split in ('train', 'val', 'test')
-        for key, value in (('num_workers', 0), ('persistent_workers', False))
-    }
+    **NO_WORKERS,
 }
 
 
@@ -52,10 +48,8 @@ def train(config, folder, work_dir, options, num_processes=1):
     command = [sys.executable, ROOT / 'tools/train.py', config]
     if num_processes > 1:
         command = [ROOT / 'tools/dist_train.sh', config, str(num_processes)]
-    log = check([
-        *command, '--work-dir', work_dir, '--cfg-options',
-        *(f'{key}={value}'.replace(' ', '') for key, value in options.items())
-    ], work_dir.parent, PORT=free_port())
+    log = check([*command, '--work-dir', work_dir, *cfg_options(options)],
+                work_dir.parent, PORT=free_port())
     results = next(work_dir.glob('*/vis_data/scalars.json'))
     return log, json.loads(results.read_text().splitlines()[-1])
 

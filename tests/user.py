@@ -2,8 +2,8 @@
 
 His data sets, weights and photographs are small ones, and stand where the
 documents say. What the lines name in capitals is put in, eight GPUs are two
-processes, and options at the end make images small and end a training after an
-iteration or two, a measurement after one round, of the first and the last model.
+processes, and options at the end make images small and end a training after
+some iterations. Measured are the first and the last model, in one round.
 """
 import json
 import re
@@ -18,6 +18,8 @@ from mmengine.runner import save_checkpoint
 from lightvit_mm import checkpoints, hub
 from lightvit_mm.analysis.models import build_model
 
+from .processes import NO_WORKERS, cfg_options
+
 ROOT = Path(__file__).parents[1]
 DEMO = 'configs/demo/mask_rcnn_lightvit_t_digits.py'
 TRAINED = 'demo/work_dirs/mask_rcnn_lightvit_t_digits/iter_240.pth'
@@ -29,26 +31,20 @@ OWN_DATA = {
     'finetune_semantic_fpn_lightvit_t': 'masks',
 }
 
+ONE_EPOCH = {'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1}
+SMALL_IMAGES = {
+    f'{split}_dataloader.dataset.pipeline.{i}.scale': (96, 96)
+    for split, i in (('train', 2), ('val', 1), ('test', 1))
+}
 SMALLER = {
-    'mmpretrain': {
-        'train_cfg.max_epochs': 1,
-        'train_cfg.val_interval': 1,
-    },
-    'mmdet': {
-        'train_cfg.max_epochs': 1,
-        'train_cfg.val_interval': 1,
-        'train_dataloader.dataset.pipeline.2.scale': (96, 96),
-        'val_dataloader.dataset.pipeline.1.scale': (96, 96),
-        'test_dataloader.dataset.pipeline.1.scale': (96, 96),
-    },
+    'mmpretrain': ONE_EPOCH,
+    'mmdet': {**ONE_EPOCH, **SMALL_IMAGES},
     'mmseg': {
         'train_cfg.max_iters': 2,
         'train_cfg.val_interval': 2,
-        'train_dataloader.dataset.pipeline.2.scale': (96, 96),
         'train_dataloader.dataset.pipeline.3.crop_size': (64, 64),
-        'val_dataloader.dataset.pipeline.1.scale': (96, 96),
-        'test_dataloader.dataset.pipeline.1.scale': (96, 96),
         'model.data_preprocessor.size': (64, 64),
+        **SMALL_IMAGES,
     },
 }
 LOADERS = {
@@ -56,11 +52,7 @@ LOADERS = {
     'train_dataloader.dataset.indices': 4,
     'val_dataloader.dataset.indices': 2,
     'test_dataloader.dataset.indices': 2,
-    **{
-        f'{split}_dataloader.{key}': value
-        for split in ('train', 'val', 'test')
-        for key, value in (('num_workers', 0), ('persistent_workers', False))
-    }
+    **NO_WORKERS,
 }
 MEASURED = {
     'paper.py': '--rounds 1 --batch-size 1',
@@ -159,7 +151,7 @@ class Folder:
         return path
 
     def complete(self, line: str) -> str:
-        """A line of the documents with its placeholders filled, and shorter."""
+        """A line of the documents, placeholders filled in, and shorter."""
         line = re.sub(r'\bCONFIG_NAME\b', Path(DEMO).stem, line)
         line = re.sub(r'\bCONFIG\b', DEMO, line)
         line = re.sub(r'\bWORK_DIR/(\w+)', r'work_dirs/\1/\1', line)
@@ -199,6 +191,4 @@ class Folder:
                 for key, value in options.items()
                 if key.startswith(('test', 'model'))
             }
-        return '--cfg-options ' + ' '.join(
-            shlex.quote(f'{key}={value}'.replace(' ', ''))
-            for key, value in options.items())
+        return shlex.join(cfg_options(options))

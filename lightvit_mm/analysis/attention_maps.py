@@ -231,7 +231,7 @@ def visualize(model: nn.Module,
         size: As for :func:`lightvit_mm.inference.network_input`.
 
     Raises:
-        AttentionMapError: If the image cannot be read, or there is no such
+        InferenceError: If the image cannot be read, or there is no such
             layer, head, size or pipeline, no LightViT or no global token.
     """
     image, inputs = network_input(model, cfg, image_path, size)

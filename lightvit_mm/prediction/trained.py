@@ -11,7 +11,7 @@ from torch import nn
 from ..classes import find_classes
 from ..files import PathLike
 from ..hub import check_installed
-from ..inference import load_model
+from ..inference import load_model, test_pipeline
 from ..own_data import complete, own_data_runner, set_num_classes
 
 LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
@@ -56,11 +56,7 @@ def _check_whole(cfg: Config) -> None:
         raise ValueError(f'default_scope={scope!r} of the config should be '
                          f'one of {", ".join(LIBRARIES)}')
     check_installed(scope)
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
-    if 'pipeline' not in dataset:
-        raise ValueError(
-            'The config has no test_dataloader.dataset.pipeline: expected one '
-            'that says how images are prepared')
+    test_pipeline(cfg)
 
 
 def _read_dataset_meta(checkpoint: PathLike) -> dict:
