@@ -19,10 +19,10 @@ demo: venv
 	$(VENV)/bin/python tools/demo.py
 
 test: venv
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 commands: venv
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m commands
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal -m commands
 
 docs: .venv-docs/.installed
 	.venv-docs/bin/mkdocs build

@@ -1,10 +1,21 @@
+import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 REPOSITORY = Path(__file__).parents[1]
 sys.path.append(str(REPOSITORY / 'tools'))
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """The same weights and images in every run."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope='session')

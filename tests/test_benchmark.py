@@ -301,7 +301,7 @@ def test_pytorch_gives_the_outputs(monkeypatch):
 
 @pytest.mark.parametrize('runtime, tolerance', [('onnxruntime', 1e-4),
                                                 ('openvino', 1e-4),
-                                                ('int8', 0.2)])
+                                                ('int8', 0.03)])
 def test_files_give_the_outputs(runtime, tolerance, tmp_path):
     pytest.importorskip('onnxruntime')
     pytest.importorskip('openvino')

@@ -85,6 +85,14 @@ def test_mask_rcnn_has_the_published_size_and_decays_as_the_authors(size):
         assert decays[id(parameter)] == (0.05 if decayed else 0.), name
 
 
+@pytest.mark.parametrize('size', 'tsb')
+def test_three_times_trains_the_same_network(size):
+    once, thrice = (
+        Config.fromfile(CONFIGS / f'mask_rcnn_lightvit_{size}_{schedule}.py')
+        for schedule in ('1x', '3x'))
+    assert thrice.model == once.model
+
+
 def test_three_times_augmentation_is_that_of_swin():
     ours = Config.fromfile(CONFIGS / 'mask_rcnn_lightvit_t_3x.py')
     swin = Config.fromfile(

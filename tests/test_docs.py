@@ -83,7 +83,7 @@ def pages_to_run():
 
 
 @pytest.mark.commands
-@pytest.mark.parametrize('lines', pages_to_run())
+@pytest.mark.parametrize('lines', list(pages_to_run()))
 def test_page(lines, digits, tmp_path):
     """In their order, in one folder, as a reader does it."""
     folder = Folder(tmp_path, digits)
