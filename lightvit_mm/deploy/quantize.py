@@ -100,8 +100,8 @@ def export_int8(model: nn.Module,
                 part: str = 'model') -> Agreement:
     """Write a model in int8 and compare it with the same in float32.
 
-    The comparison is of the very file: OpenVINO's int8 is less exact than
-    onnxruntime's.
+    The comparison is of the very file, as each runtime computes int8 in its
+    own way.
 
     Args:
         model: As for :func:`lightvit_mm.deploy.export.export`.
