@@ -343,6 +343,20 @@ def test_wrong_channel_count_is_named():
         LightViT(NANO)(torch.randn(1, 4, 32, 32))
 
 
+@pytest.mark.parametrize('dynamic', [False, True])
+def test_compiles_without_a_break_of_the_graph(dynamic):
+    two_stages = {name: values[:2] if isinstance(values, tuple) else values
+                  for name, values in NANO.items()}
+    model = LightViT(two_stages, out_indices=(0, 1)).eval()
+    # A break is an error with fullgraph.
+    compiled = torch.compile(
+        model, fullgraph=True, dynamic=dynamic, backend='eager')
+    for size in [(75, 121), (112, 56)][:1 if dynamic else 2]:
+        image = torch.randn(2, 3, *size)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(image), model(image))
+
+
 def test_position_biases_are_resized_to_another_window():
     old, new = LightViT(NANO, window_size=7), LightViT(NANO, window_size=9)
     key = 'stages.0.0.attn.relative_position_bias_table'
