@@ -9,7 +9,6 @@ Shapes in the comments: B images, T global tokens, N = H * W image tokens,
 C channels. Tokens travel as one tensor (B, T + N, C), global tokens first.
 """
 import math
-from functools import partial
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -142,13 +141,14 @@ def init_linear(module: nn.Module) -> None:
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
     """A convolution and the norm behind it, on fixed statistics, as one."""
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return partial(
-        F.conv2d,
-        weight=conv.weight * scale.view(-1, 1, 1, 1),
-        bias=norm.bias - norm.running_mean * scale,
-        stride=conv.stride,
-        padding=conv.padding,
-        groups=conv.groups)
+    weight = conv.weight * scale.view(-1, 1, 1, 1)
+    bias = norm.bias - norm.running_mean * scale
+
+    def folded(x: Tensor) -> Tensor:
+        return F.conv2d(
+            x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+
+    return folded
 
 
 class PatchEmbed(nn.Module):
