@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv$(if $(filter-out openmmlab,$(STACK)),-$(STACK))
 REQUIREMENTS := requirements/stacks/$(STACK).txt
 SOURCES := $(wildcard requirements/stacks/$(STACK)-source.txt)
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 PYTHONS := 3.10 3.11 3.12
 ifeq ($(STACK),classic)
@@ -19,10 +20,10 @@ demo: venv
 	$(VENV)/bin/python tools/demo.py
 
 test: venv
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
+	$(PYTEST)
 
 commands: venv
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal -m commands
+	$(PYTEST) -m commands
 
 docs: .venv-docs/.installed
 	.venv-docs/bin/mkdocs build

@@ -1,4 +1,5 @@
 import itertools
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -90,7 +91,6 @@ def test_logits_and_gradients_are_the_released_classifiers(arch):
     ((112, 112), 7, 'raw'),
 ])
 def test_any_size_agrees_with_the_plain_statement(size, window_size, out_type):
-    torch.manual_seed(0)
     model = LightViT(NANO, window_size=window_size, out_type=out_type)
     model.double().eval()
     weights = golden.rule_state_dict(model.state_dict(), 'plain')
@@ -128,7 +128,6 @@ ABLATIONS = dict(
 @pytest.mark.parametrize('out_type', ['featmap', 'raw'])
 @pytest.mark.parametrize('name', ABLATIONS)
 def test_ablation_agrees_with_the_plain_statement(name, out_type):
-    torch.manual_seed(0)
     options = {'arch': NANO, 'out_type': out_type, **ABLATIONS[name]}
     model = LightViT(drop_path_rate=0, **options).double().eval()
     weights = golden.rule_state_dict(model.state_dict(), 'plain')
@@ -249,7 +248,6 @@ def test_statistics_move_by_default():
 
 
 def test_checkpointing_changes_memory_only():
-    torch.manual_seed(0)
     plain = LightViT(NANO, drop_path_rate=0.5).train()
     saving = LightViT(NANO, drop_path_rate=0.5, with_cp=True).train()
     saving.load_state_dict(plain.state_dict())
@@ -287,17 +285,21 @@ def test_drop_path_grows_linearly_over_the_blocks():
 
 def test_initial_weights_are_those_of_the_released_code():
     model = LightViT('tiny')
+    drawn = defaultdict(list)
     for name, parameter in model.named_parameters():
         value = parameter.detach()
         if 'table' in name or 'global_token' in name or (
                 value.dim() == 2 and name.endswith('weight')):
-            # Five standard errors.
+            drawn['.'.join(name.split('.')[-2:])].append(value.flatten())
+            # Five standard errors: much, where a layer is small.
             error = 5 * 0.02 / (2 * value.numel())**0.5
             assert value.std() == pytest.approx(0.02, abs=error), name
             assert value.abs().max() <= 0.1, name
         elif value.dim() == 1 and not name.startswith('patch_embed.proj'):
             assert (value == float('norm' in name and name.endswith('weight')
                                    or is_stem_norm(name))).all(), name
+    for layer, values in drawn.items():
+        assert 0.015 < torch.cat(values).std() < 0.025, layer
 
 
 def is_stem_norm(name):
@@ -343,18 +345,19 @@ def test_wrong_channel_count_is_named():
         LightViT(NANO)(torch.randn(1, 4, 32, 32))
 
 
-@pytest.mark.parametrize('dynamic', [False, True])
-def test_compiles_without_a_break_of_the_graph(dynamic):
-    two_stages = {name: values[:2] if isinstance(values, tuple) else values
-                  for name, values in NANO.items()}
-    model = LightViT(two_stages, out_indices=(0, 1)).eval()
+@pytest.mark.parametrize('size, dynamic', [
+    ((75, 121), False),
+    ((75, 121), True),
+    ((112, 56), False),
+])
+def test_compiles_without_a_break_of_the_graph(size, dynamic):
+    model = LightViT(NANO, out_indices=(0, 1)).eval()
     # A break is an error with fullgraph.
     compiled = torch.compile(
         model, fullgraph=True, dynamic=dynamic, backend='eager')
-    for size in [(75, 121), (112, 56)][:1 if dynamic else 2]:
-        image = torch.randn(2, 3, *size)
-        with torch.no_grad():
-            torch.testing.assert_close(compiled(image), model(image))
+    image = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(image), model(image))
 
 
 def test_position_biases_are_resized_to_another_window():

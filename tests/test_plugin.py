@@ -44,7 +44,6 @@ def test_it_adds_its_own_parameters_to_each_ffn(name):
 
 def test_it_gates_the_output_of_the_ffn_before_the_residual():
     ffn = build('deit_ti').backbone.layers[0].ffn
-    torch.manual_seed(0)
     x = torch.randn(1, 9, 192)
     out = ffn(x) - x
     hidden = F.gelu(ffn.layers[0][0](x[0]))
@@ -65,7 +64,6 @@ def test_it_gates_the_output_of_the_ffn_before_the_residual():
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_every_parameter_is_trained(name):
-    torch.manual_seed(0)
     cfg = hub.read_config(
         f'lightvit_mm::ablation/{name}_bidimensional_attn.py')
     cfg.model.backbone.backbone.drop_path_rate = 0.
