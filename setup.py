@@ -29,9 +29,8 @@ class BuildPy(build_py):
         shutil.rmtree(mim, ignore_errors=True)
         for name in ('configs', 'tools'):
             shutil.copytree(
-                HERE / name,
-                mim / name,
-                ignore=shutil.ignore_patterns('__pycache__'))
+                HERE / name, mim / name, ignore=shutil.ignore_patterns('__pycache__')
+            )
         shutil.copy(HERE / 'model-index.yml', mim)
 
 
@@ -59,4 +58,5 @@ setup(
         'mim': requirements('mminstall'),
         'optional': requirements('optional'),
         'tests': requirements('tests'),
-    })
+    },
+)

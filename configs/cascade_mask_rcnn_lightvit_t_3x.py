@@ -4,6 +4,7 @@ tools/dist_train.sh configs/cascade_mask_rcnn_lightvit_t_3x.py 8
 
 The paper has no result for it.
 """
+
 _base_ = [
     'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py',
     './_base_/lightvit_t.py',
@@ -14,4 +15,5 @@ _base_ = [
 
 model = dict(
     backbone=dict(_delete_=True, **_base_.lightvit_t),
-    neck=dict(type='lightvit_mm.LightViTFPN', in_channels=[64, 128, 256]))
+    neck=dict(type='lightvit_mm.LightViTFPN', in_channels=[64, 128, 256]),
+)

@@ -6,6 +6,7 @@ The images are in FOLDER/train/CLASS/ and FOLDER/val/CLASS/; the runner reads
 the classes and their number from there. The learning rate is for 64 images
 and follows the total batch, of 64 on each GPU.
 """
+
 _base_ = './_base_/lightvit_in1k.py'
 data_root = 'data/finetune'
 runner_type = 'lightvit_mm.ClassFolderRunner'
@@ -13,11 +14,10 @@ checkpoint = 'lightvit://tiny-in1k'
 
 model = dict(
     backbone=dict(
-        init_cfg=dict(
-            type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
-    neck=dict(
-        init_cfg=dict(
-            type='Pretrained', checkpoint=checkpoint, prefix='neck.')))
+        init_cfg=dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
+    ),
+    neck=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint, prefix='neck.')),
+)
 
 train_dataloader = dict(
     batch_size=64,
@@ -25,30 +25,33 @@ train_dataloader = dict(
         _delete_=True,
         type='CustomDataset',
         data_prefix='train',
-        pipeline=_base_.train_pipeline))
+        pipeline=_base_.train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=64,
     dataset=dict(
         _delete_=True,
         type='CustomDataset',
         data_prefix='val',
-        pipeline=_base_.test_pipeline))
+        pipeline=_base_.test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 # A folder may have fewer classes than five.
-val_evaluator = dict(topk=(1, ))
+val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(
     constructor='lightvit_mm.LayerDecayOptimWrapperConstructor',
     optimizer=dict(lr=5e-4),
-    paramwise_cfg=dict(layer_decay_rate=0.75))
+    paramwise_cfg=dict(layer_decay_rate=0.75),
+)
 # The end is that of the training.
 param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=1e-3, end=3, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-3, end=3, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=30)
 auto_scale_lr = dict(base_batch_size=64)
-default_hooks = dict(
-    checkpoint=dict(max_keep_ckpts=2, save_best='accuracy/top1'))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='accuracy/top1'))

@@ -7,6 +7,7 @@ FOLDER holds img_dir/{train,val}, ann_dir/{train,val} and classes.txt; the
 runner reads the classes and their number from there. The learning rate is for
 16 images and follows the total batch, of 8 on each GPU.
 """
+
 _base_ = './semantic_fpn_lightvit_t_ade20k.py'
 data_root = 'data/finetune'
 runner_type = 'lightvit_mm.MaskFolderRunner'
@@ -26,20 +27,21 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     dataset=dict(
-        _delete_=True,
-        type='lightvit_mm.MaskFolderDataset',
-        pipeline=train_pipeline))
+        _delete_=True, type='lightvit_mm.MaskFolderDataset', pipeline=train_pipeline
+    ),
+)
 val_dataloader = dict(
     dataset=dict(
-        _delete_=True,
-        type='lightvit_mm.MaskFolderDataset',
-        pipeline=test_pipeline))
+        _delete_=True, type='lightvit_mm.MaskFolderDataset', pipeline=test_pipeline
+    )
+)
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(
     constructor='lightvit_mm.LayerDecayOptimWrapperConstructor',
     optimizer=dict(lr=2e-4),
-    paramwise_cfg=dict(layer_decay_rate=0.9))
+    paramwise_cfg=dict(layer_decay_rate=0.9),
+)
 # The end is that of the training.
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, end=200, by_epoch=False),
@@ -47,4 +49,5 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=8000, val_interval=interval)
 default_hooks = dict(
-    checkpoint=dict(interval=interval, max_keep_ckpts=2, save_best='mIoU'))
+    checkpoint=dict(interval=interval, max_keep_ckpts=2, save_best='mIoU')
+)

@@ -4,6 +4,7 @@ tools/dist_train.sh configs/mask_rcnn_lightvit_s_3x.py 8
 
 Published on val2017 (paper, Table 4): box AP 43.2, mask AP 39.9.
 """
+
 _base_ = [
     './_base_/mask_rcnn_lightvit.py',
     './_base_/coco_instance_ms.py',
@@ -11,7 +12,6 @@ _base_ = [
     'mmdet::_base_/default_runtime.py',
 ]
 model = dict(
-    backbone=dict(
-        arch='small',
-        init_cfg=dict(checkpoint='lightvit://small-in1k')),
-    neck=dict(in_channels=[96, 192, 384]))
+    backbone=dict(arch='small', init_cfg=dict(checkpoint='lightvit://small-in1k')),
+    neck=dict(in_channels=[96, 192, 384]),
+)

@@ -4,6 +4,7 @@ tools/dist_train.sh configs/mask_rcnn_lightvit_t_3x.py 8
 
 Published on val2017 (paper, Table 4): box AP 41.5, mask AP 38.4.
 """
+
 _base_ = [
     './_base_/mask_rcnn_lightvit.py',
     './_base_/coco_instance_ms.py',

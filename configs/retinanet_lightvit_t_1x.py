@@ -5,6 +5,7 @@ tools/dist_train.sh configs/retinanet_lightvit_t_1x.py 8
 LightViT's three stages have the strides of RetinaNet's first three levels, so
 that mmdet's own FPN does. The paper has no result for it.
 """
+
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     './_base_/lightvit_t.py',
@@ -15,4 +16,5 @@ _base_ = [
 
 model = dict(
     backbone=dict(_delete_=True, **_base_.lightvit_t),
-    neck=dict(in_channels=[64, 128, 256], start_level=0))
+    neck=dict(in_channels=[64, 128, 256], start_level=0),
+)

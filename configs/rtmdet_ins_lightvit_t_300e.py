@@ -6,6 +6,7 @@ mmdet's RTMDet-Ins-s but for its backbone, the learning rate, which is that of
 mmdet's RTMDet with Swin, and the images, which LightViT has seen as RGB. The
 paper has no result for it.
 """
+
 _base_ = [
     'mmdet::rtmdet/rtmdet-ins_s_8xb32-300e_coco.py',
     './_base_/lightvit_t.py',
@@ -13,11 +14,11 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True),
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
+    ),
     backbone=dict(_delete_=True, **_base_.lightvit_t),
-    neck=dict(in_channels=[64, 128, 256]))
+    neck=dict(in_channels=[64, 128, 256]),
+)
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
@@ -27,6 +28,7 @@ param_scheduler = [
         eta_min=5e-5,
         begin=150,
         end=300,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=256)

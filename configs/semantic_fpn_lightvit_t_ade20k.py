@@ -4,6 +4,7 @@ tools/dist_train.sh configs/semantic_fpn_lightvit_t_ade20k.py 8
 
 The paper has no result for it.
 """
+
 _base_ = [
     './_base_/semantic_fpn_lightvit.py',
     './_base_/ade20k.py',

@@ -4,6 +4,7 @@ tools/dist_train.sh configs/upernet_lightvit_s_ade20k.py 8
 
 The paper has no result for it.
 """
+
 _base_ = [
     './_base_/upernet_lightvit.py',
     './_base_/ade20k.py',
@@ -11,7 +12,6 @@ _base_ = [
     'mmseg::_base_/default_runtime.py',
 ]
 model = dict(
-    backbone=dict(
-        arch='small',
-        init_cfg=dict(checkpoint='lightvit://small-in1k')),
-    neck=dict(in_channels=[96, 192, 384]))
+    backbone=dict(arch='small', init_cfg=dict(checkpoint='lightvit://small-in1k')),
+    neck=dict(in_channels=[96, 192, 384]),
+)

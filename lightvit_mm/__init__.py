@@ -1,4 +1,5 @@
 """LightViT as a backbone for OpenMMLab 2.x."""
+
 import sys
 
 from .version import __version__
@@ -12,10 +13,12 @@ if 'lightvit_mm.check_env' not in sys.orig_argv:
 
     # Registers the addresses lightvit://.
     from . import checkpoints  # noqa: F401
-    from .models import (BiDimensionalAttention, LightViT, LightViTFPN,
-                         LightViTTokenNeck)
+    from .models import BiDimensionalAttention, LightViT, LightViTFPN, LightViTTokenNeck
 
 __all__ = [
-    'BiDimensionalAttention', 'LightViT', 'LightViTFPN', 'LightViTTokenNeck',
-    '__version__'
+    'BiDimensionalAttention',
+    'LightViT',
+    'LightViTFPN',
+    'LightViTTokenNeck',
+    '__version__',
 ]

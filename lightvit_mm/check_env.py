@@ -6,6 +6,7 @@ The exit status is 1 if something is wrong. Before the last check this package
 is not imported (see ``__init__.py``): a library meets the environment as in a
 user's process, and one that is missing is a line of the report.
 """
+
 import inspect
 import json
 import platform
@@ -13,10 +14,10 @@ import re
 import shlex
 import sys
 import warnings
+from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Callable, Dict, Sequence, Tuple
 
 _PACKAGE = Path(__file__).resolve().parent
 _PIP = 'python -m pip'
@@ -31,23 +32,24 @@ TESTED = dict(
     mmcv='mmcv-lite==2.1.0',
     mmpretrain='mmpretrain==1.2.0',
     mmdet='mmdet==3.3.0',
-    mmseg='mmsegmentation==1.2.2')
+    mmseg='mmsegmentation==1.2.2',
+)
 # The same for the fork, whose distributions have this start.
 FORK = 'onedl-'
 FORK_MMCV = 'onedl-mmcv==2.3.6'
 
 
-def distributions(module: str) -> Dict[str, str]:
+def distributions(module: str) -> dict[str, str]:
     """Versions of the distributions that hold a module, by their names."""
     found = {}
     for distribution in metadata.distributions():
         declared = (distribution.read_text('top_level.txt') or '').split()
         files = (distribution.read_text('RECORD') or '').splitlines()
         if module in declared or any(
-                line.startswith(f'{module}/__init__.py,') for line in files):
+            line.startswith(f'{module}/__init__.py,') for line in files
+        ):
             # The first one found is the one that is imported.
-            found.setdefault(distribution.metadata['Name'],
-                             distribution.version)
+            found.setdefault(distribution.metadata['Name'], distribution.version)
     return found
 
 
@@ -56,42 +58,48 @@ def distributions(module: str) -> Dict[str, str]:
 
 def _numpy() -> str:
     import numpy  # noqa: F401
+
     return ''
 
 
 def _torch() -> str:
     import torch
+
     torch.zeros(1).numpy()
     count = torch.cuda.device_count()
     gpus = [torch.cuda.get_device_name(i) for i in range(count)]
-    return (f'CUDA {torch.version.cuda or "none"}, '
-            f'{", ".join(gpus) or "no GPU that PyTorch can use"}')
+    return (
+        f'CUDA {torch.version.cuda or "none"}, '
+        f'{", ".join(gpus) or "no GPU that PyTorch can use"}'
+    )
 
 
 def _torchvision() -> str:
     import torch
     import torchvision
+
     torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     return 'its operators run'
 
 
 def _cv2() -> str:
     import cv2  # noqa: F401
+
     return ''
 
 
 def _start_up() -> str:
-    if all(
-            type(finder).__name__ != 'SubstituteFinder'
-            for finder in sys.meta_path):
+    if all(type(finder).__name__ != 'SubstituteFinder' for finder in sys.meta_path):
         raise RuntimeError(
             'lightvit_mm.pth was not read when Python started, so that a '
-            'library does not find what replaces the operators of mmcv')
+            'library does not find what replaces the operators of mmcv'
+        )
     return f'{_PACKAGE}, found when Python starts'
 
 
 def _mmengine() -> str:
     import mmengine  # noqa: F401
+
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of its deprecation
         import pkg_resources
@@ -102,16 +110,18 @@ def _mmengine() -> str:
 
 def _mmcv() -> str:
     import mmcv._ext as ext
+
     if not ext.__file__.endswith('mmcv_ext.py'):
         return f'operators of its own, in {Path(ext.__file__).name}'
     operators = {
         re.sub('_(for|back)ward.*', '', name)
         for name, function in inspect.getmembers(ext, inspect.isfunction)
-        if function.__module__ == ext.__name__
-        and not name.startswith(('_', 'get_'))
+        if function.__module__ == ext.__name__ and not name.startswith(('_', 'get_'))
     }
-    return ('operators of torchvision by lightvit_mm.mmcv_ext '
-            f'({", ".join(sorted(operators))}), others raise an error')
+    return (
+        'operators of torchvision by lightvit_mm.mmcv_ext '
+        f'({", ".join(sorted(operators))}), others raise an error'
+    )
 
 
 def _library(name: str) -> str:
@@ -127,6 +137,7 @@ def _forward() -> str:
 
     from . import checkpoints, compat, hub  # noqa: F401
     from .models import LightViT
+
     compat.install()
     hub.install()
     images = torch.zeros(1, 3, 224, 224)
@@ -136,7 +147,7 @@ def _forward() -> str:
     return f'{shapes[0]} -> {", ".join(shapes[1:])}'
 
 
-CHECKS: Sequence[Tuple[str, Callable[[], str]]] = (
+CHECKS: Sequence[tuple[str, Callable[[], str]]] = (
     ('numpy', _numpy),
     ('torch', _torch),
     ('torchvision', _torchvision),
@@ -162,8 +173,7 @@ def _reinstall() -> str:
         # Where pip keeps the address, if it was not an index.
         text = metadata.distribution(source).read_text('direct_url.json')
         source = json.loads(text)['url'] if text else source
-    return (f'{_PIP} install --force-reinstall --no-deps '
-            f'{shlex.quote(source)}')
+    return f'{_PIP} install --force-reinstall --no-deps {shlex.quote(source)}'
 
 
 def _replace_numpy() -> str:
@@ -174,8 +184,9 @@ def _replace_numpy() -> str:
 def _replace_opencv() -> str:
     version = distributions('cv2').get('opencv-python', '4.12.0.88')
     # Over opencv-python, whose entry stays, since mmcv asks pip for it.
-    return (f'{_PIP} install --force-reinstall --no-deps '
-            f'opencv-python-headless=={version}')
+    return (
+        f'{_PIP} install --force-reinstall --no-deps opencv-python-headless=={version}'
+    )
 
 
 def _replace_torchvision() -> str:
@@ -183,16 +194,17 @@ def _replace_torchvision() -> str:
     build = version.partition('+')[2]  # none if it is from PyPI
     index = f' --index-url https://download.pytorch.org/whl/{build}'
     # pip would keep one that is right but for its CUDA version.
-    return (f'{_PIP} uninstall -y torchvision && {_PIP} install '
-            f'torch=={version} torchvision{index if build else ""}')
+    return (
+        f'{_PIP} uninstall -y torchvision && {_PIP} install '
+        f'torch=={version} torchvision{index if build else ""}'
+    )
 
 
 def _replace_mmcv() -> str:
     if any(name.startswith(FORK) for name in distributions('mmengine')):
         return f'{_PIP} install {FORK_MMCV}'
     # Both lay their files into one folder, where they may be mixed.
-    install = (f'{_PIP} install --force-reinstall --no-deps '
-               f'{TESTED["mmcv"]}')
+    install = f'{_PIP} install --force-reinstall --no-deps {TESTED["mmcv"]}'
     old = sorted(set(distributions('mmcv')) - {'mmcv-lite'})
     if old:
         return f'{_PIP} uninstall -y {" ".join(old)} && {install}'
@@ -202,18 +214,20 @@ def _replace_mmcv() -> str:
 # By what stands in "TYPE NAME: MESSAGE" of an error, where NAME is the module
 # that was imported, without its package if it is a compiled one. The first
 # pattern that fits decides.
-REMEDIES: Sequence[Tuple[str, Callable[[], str]]] = (
-    (r"No module named '(mmcv\._ext|pkg_resources)'|lightvit_mm\.pth",
-     _reinstall),
-    (r'Numpy is not available|numpy\.core\.multiarray failed|_ARRAY_API',
-     _replace_numpy),
+REMEDIES: Sequence[tuple[str, Callable[[], str]]] = (
+    (r"No module named '(mmcv\._ext|pkg_resources)'|lightvit_mm\.pth", _reinstall),
+    (
+        r'Numpy is not available|numpy\.core\.multiarray failed|_ARRAY_API',
+        _replace_numpy,
+    ),
     (r'^ImportError cv2: lib', _replace_opencv),
-    (r"torchvision::|'torchvision' has no|custom C\+\+ ops|torchvision were",
-     _replace_torchvision),
+    (
+        r"torchvision::|'torchvision' has no|custom C\+\+ ops|torchvision were",
+        _replace_torchvision,
+    ),
     (r'^ImportError _ext: |^ModuleNotFoundError mmcv: ', _replace_mmcv),
     (r'MMCV==(?!2\.1\.)\S+ is used but', _replace_mmcv),
-    (r'MMEngine==\S+ is used but',
-     lambda: f'{_PIP} install {TESTED["mmengine"]}'),
+    (r'MMEngine==\S+ is used but', lambda: f'{_PIP} install {TESTED["mmengine"]}'),
 )
 
 
@@ -251,13 +265,15 @@ def main() -> int:
         except Exception as error:
             faults += 1
             said.append('WRONG')
-            lines.append(f'{type(error).__name__}: '
-                         f'{" ".join(str(error).split())}')
+            lines.append(f'{type(error).__name__}: {" ".join(str(error).split())}')
             lines.append(f'remedy: {remedy(name, error)}')
         lines.insert(0, ', '.join(filter(None, said)))
         print(f'{name:{_INDENT}}' + f'\n{"":{_INDENT}}'.join(lines))
-    print(f'\n{faults} of {len(CHECKS)} checks failed.'
-          if faults else '\nNothing is wrong.')
+    print(
+        f'\n{faults} of {len(CHECKS)} checks failed.'
+        if faults
+        else '\nNothing is wrong.'
+    )
     return int(faults > 0)
 
 

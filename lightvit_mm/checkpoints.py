@@ -13,14 +13,16 @@ Importing this module makes mmengine understand the addresses in
 :data:`RELEASED`, wherever it takes a checkpoint: ``load_from``,
 ``init_cfg=dict(type='Pretrained', checkpoint='lightvit://tiny-in1k')``.
 """
+
 import logging
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Callable, Dict, Optional, Union
+from typing import Any, Union
 
 import torch
 from filelock import FileLock
@@ -31,7 +33,7 @@ from torch.hub import download_url_to_file
 
 from .models import LightViT
 
-StateDict = Dict[str, Tensor]
+StateDict = dict[str, Tensor]
 MapLocation = Union[str, torch.device, Callable, dict]
 
 # ImageNet-1k classifiers, published by the authors with the paper.
@@ -55,8 +57,8 @@ _TARGETS = {
     'authors': ('authors', 'classifier', 'backbone'),
     'classifier': ('authors', 'classifier', 'backbone'),
     'detector': ('authors', 'detector', 'backbone'),
-    'model': ('backbone', ),
-    'backbone': ('backbone', ),
+    'model': ('backbone',),
+    'backbone': ('backbone',),
 }
 
 # Starts of names in a classifier, the authors' and ours; the first one fits.
@@ -70,7 +72,8 @@ _OURS_TO_AUTHORS = tuple((ours, authors) for authors, ours in _AUTHORS_TO_OURS)
 _BEHIND_STAGES = tuple(
     f'{layer}.{name}'
     for layer in ('backbone.norm2', 'neck.0', 'neck.1', 'head.fc')
-    for name in ('weight', 'bias'))
+    for name in ('weight', 'bias')
+)
 _DETECTOR_HEADS = ('rpn_head.', 'roi_head.', 'bbox_head.')
 
 
@@ -78,8 +81,7 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used; the message says why."""
 
 
-def read_state_dict(path: Union[str, Path],
-                    map_location: MapLocation = 'cpu') -> StateDict:
+def read_state_dict(path: str | Path, map_location: MapLocation = 'cpu') -> StateDict:
     """Read the weights of a checkpoint without running code from it.
 
     They are taken from its ``state_dict``, which the authors published and
@@ -99,21 +101,24 @@ def read_state_dict(path: Union[str, Path],
     content = _load_safely(path, map_location)
     weights = _unwrap(content, path)
     while all(key.startswith('module.') for key in weights):
-        weights = {key[len('module.'):]: v for key, v in weights.items()}
+        weights = {key[len('module.') :]: v for key, v in weights.items()}
     return weights
 
 
-def _load_safely(path: Union[str, Path], map_location: MapLocation) -> Any:
+def _load_safely(path: str | Path, map_location: MapLocation) -> Any:
     with open(path, 'rb') as file:
         start = file.read(16)
     # torch.save writes zip archives, and wrote pickles before PyTorch 1.6.
     is_zip = start.startswith(b'PK\x03\x04')
     if not is_zip and not start.startswith(b'\x80'):
-        raise CheckpointError(f'{path} is not a checkpoint of PyTorch: it '
-                              f'starts with {start!r}')
+        raise CheckpointError(
+            f'{path} is not a checkpoint of PyTorch: it starts with {start!r}'
+        )
     if is_zip and not zipfile.is_zipfile(path):
-        raise CheckpointError(f'{path} is cut short: its end is missing. '
-                              'Delete it and download or copy it again.')
+        raise CheckpointError(
+            f'{path} is cut short: its end is missing. '
+            'Delete it and download or copy it again.'
+        )
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     # Damaged bytes can fail anywhere in the decoder.
@@ -124,32 +129,44 @@ def _load_safely(path: Union[str, Path], map_location: MapLocation) -> Any:
                 f'{path} was refused, as it could run code: it holds '
                 f'{name[1]}, where only tensors and plain values are read. '
                 "Checkpoints with the state of mmengine's training need "
-                'PyTorch 2.6 or later.') from error
+                'PyTorch 2.6 or later.'
+            ) from error
         raise CheckpointError(
             f'{path} cannot be read: it is cut short, damaged or not a '
-            f'checkpoint of PyTorch ({type(error).__name__})') from error
+            f'checkpoint of PyTorch ({type(error).__name__})'
+        ) from error
 
 
-def _unwrap(content: Any, path: Union[str, Path]) -> StateDict:
+def _unwrap(content: Any, path: str | Path) -> StateDict:
     weights, keys = content, []
     if isinstance(content, dict):
         keys = [
-            key for key in ('state_dict', 'model', 'ema_model')
+            key
+            for key in ('state_dict', 'model', 'ema_model')
             if isinstance(content.get(key), dict)
         ]
         weights = content[keys[0]] if keys else content
     if len(keys) > 1:
         print_log(
-            f'{path}: {keys[0]!r} is taken, not {", ".join(keys[1:])}',
-            logger='current')
-    if not isinstance(weights, dict) or not weights or not all(
+            f'{path}: {keys[0]!r} is taken, not {", ".join(keys[1:])}', logger='current'
+        )
+    if (
+        not isinstance(weights, dict)
+        or not weights
+        or not all(
             isinstance(key, str) and isinstance(value, Tensor)
-            for key, value in weights.items()):
-        found = (f'the keys {_some(weights)}'
-                 if isinstance(weights, dict) else type(weights).__name__)
+            for key, value in weights.items()
+        )
+    ):
+        found = (
+            f'the keys {_some(weights)}'
+            if isinstance(weights, dict)
+            else type(weights).__name__
+        )
         raise CheckpointError(
             f'{path} holds no weights: expected named tensors, bare or under '
-            f"'state_dict', 'model' or 'ema_model', and found {found}")
+            f"'state_dict', 'model' or 'ema_model', and found {found}"
+        )
     return dict(weights)
 
 
@@ -178,7 +195,8 @@ def detect_layout(state_dict: StateDict) -> str:
         return 'detector' if has(*_DETECTOR_HEADS) else 'model'
     raise CheckpointError(
         f'No LightViT: the keys are {_some(state_dict)}. Known are '
-        f'{", ".join(LAYOUTS.values())}; each has a global_token.')
+        f'{", ".join(LAYOUTS.values())}; each has a global_token.'
+    )
 
 
 def convert(state_dict: StateDict, to: str) -> StateDict:
@@ -200,7 +218,8 @@ def convert(state_dict: StateDict, to: str) -> StateDict:
     if to not in _TARGETS[layout]:
         raise CheckpointError(
             f'{LAYOUTS[layout]} cannot be converted to {to!r}; it can to '
-            f'{", ".join(map(repr, _TARGETS[layout]))}')
+            f'{", ".join(map(repr, _TARGETS[layout]))}'
+        )
     _report_num_tokens(state_dict)
     if layout == 'authors':
         state_dict = _rename(state_dict, _AUTHORS_TO_OURS)
@@ -217,33 +236,34 @@ def _rename(state_dict: StateDict, starts: tuple) -> StateDict:
     renamed = {}
     for key, value in state_dict.items():
         old, new = next(pair for pair in starts if key.startswith(pair[0]))
-        renamed[new + key[len(old):]] = value
+        renamed[new + key[len(old) :]] = value
     return renamed
 
 
 def _take_backbone(state_dict: StateDict) -> StateDict:
     start = 'backbone.'
     dropped = [key for key in state_dict if not key.startswith(start)]
-    print_log(
-        f'The backbone alone; left out: {", ".join(dropped)}',
-        logger='current')
+    print_log(f'The backbone alone; left out: {", ".join(dropped)}', logger='current')
     return {
-        key[len(start):]: value
-        for key, value in state_dict.items() if key.startswith(start)
+        key[len(start) :]: value
+        for key, value in state_dict.items()
+        if key.startswith(start)
     }
 
 
 def _check_classifier(state_dict: StateDict) -> None:
     missing = [key for key in _BEHIND_STAGES if key not in state_dict]
     left_over = [
-        key for key in state_dict
+        key
+        for key in state_dict
         if key not in _BEHIND_STAGES and not key.startswith('backbone.')
     ]
     if missing or left_over:
         raise CheckpointError(
             "Not a whole classifier (in this package's names). Missing: "
             f'{missing or "nothing"}. Left over: {left_over or "nothing"}. '
-            "Its backbone can be converted, to 'backbone'.")
+            "Its backbone can be converted, to 'backbone'."
+        )
 
 
 def _report_num_tokens(state_dict: StateDict) -> None:
@@ -259,11 +279,11 @@ def _report_num_tokens(state_dict: StateDict) -> None:
                 f'There are {num} global tokens, and arch={arch!r} has '
                 f'{default}: set num_tokens={num} on the backbone',
                 logger='current',
-                level=logging.WARNING)
+                level=logging.WARNING,
+            )
 
 
-def save_state_dict(state_dict: StateDict, path: Union[str, Path],
-                    meta: dict) -> None:
+def save_state_dict(state_dict: StateDict, path: str | Path, meta: dict) -> None:
     """Write a checkpoint that mmengine loads, wholly or not at all.
 
     Args:
@@ -284,8 +304,7 @@ def save_state_dict(state_dict: StateDict, path: Union[str, Path],
 
 
 @CheckpointLoader.register_scheme(prefixes='lightvit://')
-def load_from_lightvit(filename: str,
-                       map_location: Optional[MapLocation] = None) -> dict:
+def load_from_lightvit(filename: str, map_location: MapLocation | None = None) -> dict:
     """Load a published classifier, for mmengine's ``CheckpointLoader``.
 
     The file is taken from the folder that the environment variable
@@ -325,7 +344,8 @@ def _find_or_download(url: str) -> Path:
             raise FileNotFoundError(
                 f'There is no {path}, where {FOLDER_VARIABLE}={folder} says '
                 f'that it is. Put {url} there, or unset the variable to '
-                'download it.')
+                'download it.'
+            )
         return path
     path = Path(torch.hub.get_dir()) / 'checkpoints' / name
     if not path.is_file():
@@ -353,4 +373,5 @@ def _download(url: str, path: Path) -> None:
         raise RuntimeError(
             f'{url} could not be downloaded ({error}). Download it elsewhere '
             f'and put {path.name} into {path.parent}, or into any folder that '
-            f'the environment variable {FOLDER_VARIABLE} names.') from error
+            f'the environment variable {FOLDER_VARIABLE} names.'
+        ) from error

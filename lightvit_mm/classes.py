@@ -1,12 +1,14 @@
 """The names of the classes of a trained model."""
-from typing import Collection, Optional
+
+from collections.abc import Collection
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 
-def find_classes(cfg: Config, trained_on: Optional[dict],
-                 numbers: Collection[int]) -> dict:
+def find_classes(
+    cfg: Config, trained_on: dict | None, numbers: Collection[int]
+) -> dict:
     """Names of the classes, and colours where they are known.
 
     Args:
@@ -30,12 +32,19 @@ def find_classes(cfg: Config, trained_on: Optional[dict],
         kind = registry.get(dataset.type) if 'type' in dataset else None
     by_index = dict(classes=[str(i) for i in range(max(numbers, default=0))])
     known = next(
-        meta for meta in (trained_on, dataset.get('metainfo'),
-                          getattr(kind, 'METAINFO', None), by_index)
-        if meta and meta.get('classes') is not None)
+        meta
+        for meta in (
+            trained_on,
+            dataset.get('metainfo'),
+            getattr(kind, 'METAINFO', None),
+            by_index,
+        )
+        if meta and meta.get('classes') is not None
+    )
     classes = list(known['classes'])
     if numbers and len(classes) not in numbers:
         raise ValueError(
             f'{len(classes)} class names for {max(numbers)} classes: set '
-            'test_dataloader.dataset.metainfo.classes to as many')
+            'test_dataloader.dataset.metainfo.classes to as many'
+        )
     return dict(known, classes=classes)

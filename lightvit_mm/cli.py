@@ -1,9 +1,9 @@
 """What the command-line tools share: arguments and how they enter a config."""
+
 import argparse
 import gc
 import os
 from pathlib import Path
-from typing import Optional
 
 import torch
 from mmengine.config import Config, DictAction
@@ -15,14 +15,17 @@ from .settings import walk
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add a config and what overrides its settings."""
     parser.add_argument(
-        'config', help='config file, or one of an installed package as in '
-        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
+        'config',
+        help='config file, or one of an installed package as in '
+        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         help='override settings of the config: key=value, nested keys with '
-        'dots, lists as key="[a,b]"')
+        'dots, lists as key="[a,b]"',
+    )
 
 
 def read_config(args: argparse.Namespace) -> Config:
@@ -43,13 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--work-dir',
         help='folder for logs and checkpoints; by default that of the config, '
-        'else work_dirs/CONFIG_NAME')
+        'else work_dirs/CONFIG_NAME',
+    )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='who starts the processes; dist_train.sh and slurm_train.sh set '
-        'it')
+        help='who starts the processes; dist_train.sh and slurm_train.sh set it',
+    )
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -70,8 +74,9 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def draw_predictions(cfg: Config, show: bool, show_dir: Optional[str],
-                     wait_time: float) -> None:
+def draw_predictions(
+    cfg: Config, show: bool, show_dir: str | None, wait_time: float
+) -> None:
     """Switch on the visualization hook of the config's library.
 
     Args:
@@ -85,17 +90,19 @@ def draw_predictions(cfg: Config, show: bool, show_dir: Optional[str],
     """
     hook = cfg.default_hooks.get('visualization', {})
     options = {
-        'DetVisualizationHook':
-        dict(draw=True, show=show, wait_time=wait_time, test_out_dir=show_dir),
-        'VisualizationHook':
-        dict(enable=True, show=show, wait_time=wait_time, out_dir=show_dir),
-        'SegVisualizationHook':
-        dict(draw=True, show=show, wait_time=wait_time),
+        'DetVisualizationHook': dict(
+            draw=True, show=show, wait_time=wait_time, test_out_dir=show_dir
+        ),
+        'VisualizationHook': dict(
+            enable=True, show=show, wait_time=wait_time, out_dir=show_dir
+        ),
+        'SegVisualizationHook': dict(draw=True, show=show, wait_time=wait_time),
     }
     if hook.get('type') not in options:
         raise ValueError(
             'Pictures are drawn by default_hooks.visualization of type '
-            f'{", ".join(options)}; the config has {hook or None}')
+            f'{", ".join(options)}; the config has {hook or None}'
+        )
     hook.update(options[hook.type], interval=1)
     if show_dir is not None:
         cfg.visualizer.save_dir = show_dir
@@ -114,10 +121,9 @@ def leave_process_group() -> None:
 
 
 def _distribute_on_cpu(cfg: Config) -> None:
-    """mmengine takes it that each process has a GPU; on CPU it is gloo."""
+    """Mmengine takes it that each process has a GPU; on CPU it is gloo."""
     torch.distributed.init_process_group('gloo')
-    cfg.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel', device_ids=None)
+    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
     # PyTorch has SyncBN on GPUs alone.
     for settings in walk(cfg.model):
         if settings.get('type') == 'SyncBN':

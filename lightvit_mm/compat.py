@@ -11,9 +11,10 @@
 - The onedl fork: its distributions have other names than mmengine looks for
   when a config inherits by ``_base_ = 'mmseg::...'``.
 """
+
+from collections.abc import Callable
 from importlib import metadata
 from pickle import UnpicklingError
-from typing import Callable
 
 import numpy as np
 import torch
@@ -41,28 +42,33 @@ def _restricted_getattr(owner: type, name: str) -> Callable:
     if name not in _PICKLED_METHODS.get(owner, ()):
         raise UnpicklingError(
             f'getattr({owner!r}, {name!r}) is not something that mmengine '
-            'writes: the checkpoint may carry code')
+            'writes: the checkpoint may carry code'
+        )
     return getattr(owner, name)
 
 
 def _allow_mmengine_checkpoints() -> None:
     codes = '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']
     numbers = {type(np.dtype(code)) for code in codes}
-    torch.serialization.add_safe_globals([
-        ConfigDict,  # a dataset's metainfo, where it comes from a config
-        HistoryBuffer,
-        OneCycleParamScheduler,
-        (_restricted_getattr, 'builtins.getattr'),
-        np.dtype,
-        np.ndarray,
-        *numbers,
-    ])
+    torch.serialization.add_safe_globals(
+        [
+            ConfigDict,  # a dataset's metainfo, where it comes from a config
+            HistoryBuffer,
+            OneCycleParamScheduler,
+            (_restricted_getattr, 'builtins.getattr'),
+            np.dtype,
+            np.ndarray,
+            *numbers,
+        ]
+    )
     # NumPy 2 renamed the module; a checkpoint has the name of its writer's.
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        torch.serialization.add_safe_globals([
-            (np.empty(0).__reduce__()[0], f'{module}._reconstruct'),
-            (np.float64().__reduce__()[0], f'{module}.scalar'),
-        ])
+        torch.serialization.add_safe_globals(
+            [
+                (np.empty(0).__reduce__()[0], f'{module}._reconstruct'),
+                (np.float64().__reduce__()[0], f'{module}.scalar'),
+            ]
+        )
     # This loader of newer mmengine falls back on the unsafe one.
     if hasattr(checkpoint, '_safe_torch_load'):
         checkpoint._safe_torch_load = torch.load

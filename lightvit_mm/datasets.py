@@ -1,5 +1,6 @@
 """Masks some of whose values are not learnt. It needs mmsegmentation."""
-from typing import Dict, Optional, Sequence
+
+from collections.abc import Sequence
 
 from mmseg.datasets import BaseSegDataset
 
@@ -22,8 +23,7 @@ class MaskFolderDataset(BaseSegDataset):
         super().__init__(**kwargs)
 
     # mmsegmentation takes the names of the values from the class.
-    def get_label_map(self,
-                      new_classes: Sequence[str]) -> Optional[Dict[int, int]]:
+    def get_label_map(self, new_classes: Sequence[str]) -> dict[int, int] | None:
         """Label of each mask value, or None if they are the same."""
         if list(new_classes) == list(self.mask_classes):
             return None

@@ -1,9 +1,11 @@
 """Names of files, and files that are whole or not there."""
+
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Iterator, Union
+from typing import Union
 
 PathLike = Union[str, Path]
 
@@ -28,6 +30,5 @@ def written_whole(path: Path, *suffixes: str) -> Iterator[Path]:
         draft = Path(folder, path.name)
         yield draft
         for suffix in suffixes:
-            os.replace(
-                draft.with_suffix(suffix), path.with_suffix(suffix))
+            os.replace(draft.with_suffix(suffix), path.with_suffix(suffix))
         os.replace(draft, path)

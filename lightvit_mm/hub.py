@@ -9,15 +9,16 @@
   ``mmpretrain.get_model('lightvit-tiny_8xb128_in1k')``. mmpretrain is not
   imported for that: they are registered as soon as it is.
 """
+
 import difflib
 import functools
 import sys
+from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Optional, Sequence, Tuple
 
 from mmengine.config import Config
 
@@ -32,10 +33,7 @@ class _ModelHubFinder(MetaPathFinder):
 
     name = 'mmpretrain.apis.model'
 
-    def find_spec(self,
-                  name: str,
-                  path=None,
-                  target=None) -> Optional[ModuleSpec]:
+    def find_spec(self, name: str, path=None, target=None) -> ModuleSpec | None:
         if name != self.name:
             return None
         sys.meta_path.remove(self)
@@ -51,8 +49,7 @@ class _ModelHubFinder(MetaPathFinder):
 
 
 def _register_models(module: ModuleType) -> None:
-    module.ModelHub.register_model_index(
-        ROOT / 'model-index.yml', config_prefix=ROOT)
+    module.ModelHub.register_model_index(ROOT / 'model-index.yml', config_prefix=ROOT)
 
 
 def read_config(name: str) -> Config:
@@ -78,7 +75,8 @@ def read_config(name: str) -> Config:
             known = [str(other) for other in path.parent.glob('*.py')]
         raise FileNotFoundError(
             f'There is no config {name}{close_to(name, known)}. Name a file, '
-            'or PACKAGE::CONFIG for one of an installed package')
+            'or PACKAGE::CONFIG for one of an installed package'
+        )
     return Config.fromfile(path)
 
 
@@ -93,8 +91,9 @@ def check_installed(module: str) -> None:
     """Raise ModuleNotFoundError, with the remedy, if a module is missing."""
     if find_spec(module) is None:
         packages = dict(mmseg='mmsegmentation', sklearn='scikit-learn')
-        raise ModuleNotFoundError(f'{module} is not installed: pip install '
-                                  f'{packages.get(module, module)}')
+        raise ModuleNotFoundError(
+            f'{module} is not installed: pip install {packages.get(module, module)}'
+        )
 
 
 def close_to(name: str, known: Sequence[str]) -> str:
@@ -106,8 +105,7 @@ def close_to(name: str, known: Sequence[str]) -> str:
 def _resolve_own_configs() -> None:
     get_cfg_path = Config._get_cfg_path
 
-    def get_own_cfg_path(cfg_path: str,
-                         filename: str) -> Tuple[str, Optional[str]]:
+    def get_own_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
         package, _, name = cfg_path.partition('::')
         if package != _PACKAGE.name:
             return get_cfg_path(cfg_path, filename)
@@ -117,7 +115,7 @@ def _resolve_own_configs() -> None:
     Config._get_cfg_path = staticmethod(get_own_cfg_path)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def install() -> None:
     """Makes them known; a second call changes nothing."""
     _resolve_own_configs()

@@ -1,6 +1,6 @@
 """A model with weights, and what it sees of an image file."""
+
 from pickle import UnpicklingError
-from typing import List, Optional, Tuple
 
 import mmcv
 import numpy as np
@@ -32,12 +32,11 @@ def find_backbone(model: nn.Module) -> LightViT:
             return module
     raise InferenceError(
         f'There is no LightViT in this {type(model).__name__}: expected a '
-        "config with a backbone of type 'lightvit_mm.LightViT'")
+        "config with a backbone of type 'lightvit_mm.LightViT'"
+    )
 
 
-def load_model(cfg: Config,
-               checkpoint: PathLike,
-               device: str = 'cpu') -> nn.Module:
+def load_model(cfg: Config, checkpoint: PathLike, device: str = 'cpu') -> nn.Module:
     """Build the model of a config with the weights of a checkpoint.
 
     ``dataset_meta`` of the model is that of the checkpoint, with the names of
@@ -56,17 +55,17 @@ def load_model(cfg: Config,
     find_backbone(model)
     try:
         content = load_checkpoint(model, str(checkpoint), 'cpu', strict=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError,
-            ValueError) as error:
+    except (OSError, EOFError, RuntimeError, UnpicklingError, ValueError) as error:
         reason = ' '.join(str(error).split())
         raise InferenceError(
             f'The checkpoint {checkpoint} cannot be used; expected weights of '
-            f'just the model of the config: {reason}') from error
+            f'just the model of the config: {reason}'
+        ) from error
     model.dataset_meta = (content.get('meta') or {}).get('dataset_meta')
     return model.to(device)
 
 
-def test_pipeline(cfg: Config) -> List[dict]:
+def test_pipeline(cfg: Config) -> list[dict]:
     """How a config prepares images, as settings of transforms.
 
     Raises:
@@ -76,14 +75,14 @@ def test_pipeline(cfg: Config) -> List[dict]:
     if 'pipeline' not in dataset:
         raise InferenceError(
             'The config has no test_dataloader.dataset.pipeline: expected one '
-            'that says how images are prepared')
+            'that says how images are prepared'
+        )
     return dataset.pipeline
 
 
-def network_input(model: nn.Module,
-                  cfg: Config,
-                  image_path: PathLike,
-                  size: Optional[HW] = None) -> Tuple[np.ndarray, Tensor]:
+def network_input(
+    model: nn.Module, cfg: Config, image_path: PathLike, size: HW | None = None
+) -> tuple[np.ndarray, Tensor]:
     """What a model sees of an image file.
 
     Args:
@@ -103,12 +102,11 @@ def network_input(model: nn.Module,
     """
     if size is not None and min(size) < 1:
         raise InferenceError(
-            f'size={tuple(size)} should be a height and a width of at least '
-            'one pixel')
+            f'size={tuple(size)} should be a height and a width of at least one pixel'
+        )
     # A bare image has no annotations.
     steps = [
-        step for step in test_pipeline(cfg)
-        if 'Annotations' not in str(step['type'])
+        step for step in test_pipeline(cfg) if 'Annotations' not in str(step['type'])
     ]
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         load, prepare = Compose(steps[:1]), Compose(steps[1:])
@@ -119,12 +117,14 @@ def network_input(model: nn.Module,
             raise InferenceError(
                 f'The image {image_path} cannot be read '
                 f'({type(error).__name__}); expected a file such as a JPEG '
-                'or PNG') from error
+                'or PNG'
+            ) from error
         if size is None:
             image = prepare(results)['inputs']
         else:
-            image = torch.from_numpy(
-                mmcv.imresize(results['img'], size[::-1])).permute(2, 0, 1)
+            image = torch.from_numpy(mmcv.imresize(results['img'], size[::-1])).permute(
+                2, 0, 1
+            )
     batch = model.data_preprocessor(dict(inputs=[image], data_samples=None))
     # OpenMMLab reads images as BGR.
     return image.flip(0).permute(1, 2, 0).numpy(), batch['inputs']

@@ -10,8 +10,9 @@ The operators run on every device that torchvision's run on. Half precision is
 computed in float32, for torchvision has it on GPUs only. An operator that is
 not here raises NotImplementedError when it is called.
 """
+
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Callable, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ def _raise_missing(name: str, *args, **kwargs) -> None:
         f'mmcv.ops calls {name!r}, which is a compiled operator of mmcv that '
         'torchvision cannot replace. Install mmcv with its operators: '
         '`pip install -U openmim && mim install "mmcv>=2.0.1"`, or from '
-        'source with MMCV_WITH_OPS=1.')
+        'source with MMCV_WITH_OPS=1.'
+    )
 
 
 def __getattr__(name: str) -> Callable:
@@ -56,8 +58,7 @@ def _widen(*tensors: Tensor) -> Iterator[Tensor]:
 # Non-maximum suppression
 
 
-def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
-        offset: int) -> Tensor:
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Indices of the boxes kept, by descending score.
 
     Args:
@@ -86,7 +87,7 @@ def _iou(box: Tensor, boxes: Tensor, offset: int = 0) -> Tensor:
     bottom_right = torch.minimum(box[2:], boxes[:, 2:])
     overlap = (bottom_right - top_left + offset).clamp(min=0).prod(dim=-1)
     union = area(box) + area(boxes) - overlap
-    return torch.where(union > 0, overlap / union, 0.)
+    return torch.where(union > 0, overlap / union, 0.0)
 
 
 def _fill_holes(order: Tensor, kept: Tensor) -> Tensor:
@@ -97,9 +98,16 @@ def _fill_holes(order: Tensor, kept: Tensor) -> Tensor:
     return filled
 
 
-def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
-            sigma: float, min_score: float, method: int,
-            offset: int) -> Tensor:
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
     """Indices of the boxes kept by Soft-NMS, by descending final score.
 
     Equal scores are ranked as in mmcv, which depends on its array's order:
@@ -120,9 +128,9 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
         offset (int): As in :func:`nms`.
     """
     decay = {
-        0: lambda iou: torch.where(iou >= iou_threshold, 0., 1.),
-        1: lambda iou: torch.where(iou >= iou_threshold, 1 - iou, 1.),
-        2: lambda iou: torch.exp(-iou**2 / sigma),
+        0: lambda iou: torch.where(iou >= iou_threshold, 0.0, 1.0),
+        1: lambda iou: torch.where(iou >= iou_threshold, 1 - iou, 1.0),
+        2: lambda iou: torch.exp(-(iou**2) / sigma),
     }[method]
     boxes, scores = _widen(boxes, scores.clone())
     order = torch.arange(len(boxes), device=boxes.device)
@@ -130,7 +138,7 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
     while done < len(order):
         best = done + int(scores[order[done:]].argmax())
         order[[done, best]] = order[[best, done]]
-        box, rest = order[done], order[done + 1:]
+        box, rest = order[done], order[done + 1 :]
         scores[rest] *= decay(_iou(boxes[box], boxes[rest], offset))
         rest = _fill_holes(rest, scores[rest] >= min_score)
         done += 1
@@ -139,14 +147,14 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
     return order
 
 
-def nms_match(dets: Tensor, iou_threshold: float) -> List[List[int]]:
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """Groups of boxes: each kept box, then those that it suppresses.
 
     Args:
         dets (Tensor): Boxes and scores, shape (N, 5).
         iou_threshold (float): IoU from which a box is suppressed.
     """
-    dets, = _widen(dets)
+    (dets,) = _widen(dets)
     order = dets[:, 4].argsort(descending=True)
     groups = []
     while len(order):
@@ -162,15 +170,25 @@ def nms_match(dets: Tensor, iou_threshold: float) -> List[List[int]]:
 
 def _check_pool_mode(pool_mode: int) -> None:
     if pool_mode not in (_MAX_POOL, _AVG_POOL):
-        raise ValueError(f'pool_mode is {pool_mode}, but roi_align knows only '
-                         f'{_MAX_POOL} (max) and {_AVG_POOL} (avg)')
+        raise ValueError(
+            f'pool_mode is {pool_mode}, but roi_align knows only '
+            f'{_MAX_POOL} (max) and {_AVG_POOL} (avg)'
+        )
 
 
-def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
-                      argmax_y: Tensor, argmax_x: Tensor, aligned_height: int,
-                      aligned_width: int, spatial_scale: float,
-                      sampling_ratio: int, pool_mode: int,
-                      aligned: bool) -> None:
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """RoIAlign.
 
     Args:
@@ -197,25 +215,42 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
     size = (aligned_height, aligned_width)
     if pool_mode == _AVG_POOL:
         output.copy_(
-            _vision.roi_align(input, rois, spatial_scale, *size,
-                              sampling_ratio, aligned))
+            _vision.roi_align(
+                input, rois, spatial_scale, *size, sampling_ratio, aligned
+            )
+        )
     else:
-        _max_roi_align(input, rois, output, argmax_y, argmax_x, size,
-                       spatial_scale, sampling_ratio, aligned)
+        _max_roi_align(
+            input,
+            rois,
+            output,
+            argmax_y,
+            argmax_x,
+            size,
+            spatial_scale,
+            sampling_ratio,
+            aligned,
+        )
 
 
-def _max_roi_align(input: Tensor, rois: Tensor, output: Tensor,
-                   argmax_y: Tensor, argmax_x: Tensor, size: Tuple[int, int],
-                   spatial_scale: float, sampling_ratio: int,
-                   aligned: bool) -> None:
-    """torchvision only averages: average single samples, take their largest.
-    """
-    start, end = (rois[:, [2, 1, 4, 3]] * spatial_scale - 0.5 * aligned).split(
-        2, dim=1)
+def _max_roi_align(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    size: tuple[int, int],
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> None:
+    """Torchvision only averages: average single samples, take their largest."""
+    start, end = (rois[:, [2, 1, 4, 3]] * spatial_scale - 0.5 * aligned).split(2, dim=1)
     extent = end - start if aligned else (end - start).clamp(min=1)
     bins = extent / extent.new_tensor(size)
-    samples = (torch.full_like(bins, sampling_ratio)
-               if sampling_ratio > 0 else bins.ceil()).long()
+    samples = (
+        torch.full_like(bins, sampling_ratio) if sampling_ratio > 0 else bins.ceil()
+    ).long()
 
     output.fill_(torch.finfo(output.dtype).min)
     argmax_y.fill_(-1)
@@ -223,8 +258,9 @@ def _max_roi_align(input: Tensor, rois: Tensor, output: Tensor,
     for pair in samples[(samples > 0).all(dim=1)].unique(dim=0):
         rows, cols = pair.tolist()
         same = (samples == pair).all(dim=1)
-        values = _vision.roi_align(input, rois[same], spatial_scale,
-                                   size[0] * rows, size[1] * cols, 1, aligned)
+        values = _vision.roi_align(
+            input, rois[same], spatial_scale, size[0] * rows, size[1] * cols, 1, aligned
+        )
         values = values.unflatten(3, (size[1], cols))
         values = values.unflatten(2, (size[0], rows)).transpose(3, 4)
         largest, index = values.flatten(4).max(dim=-1)
@@ -240,29 +276,50 @@ def _max_roi_align(input: Tensor, rois: Tensor, output: Tensor,
         argmax_x[same] = x.to(argmax_x)
 
 
-def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
-                       argmax_x: Tensor, grad_input: Tensor,
-                       aligned_height: int, aligned_width: int,
-                       spatial_scale: float, sampling_ratio: int,
-                       pool_mode: int, aligned: bool) -> None:
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """Gradient of :func:`roi_align_forward` with respect to its input."""
     _check_pool_mode(pool_mode)
     grad_output, rois = _widen(grad_output, rois)
     if pool_mode == _AVG_POOL:
         grad_input.copy_(
-            _vision._roi_align_backward(grad_output, rois, spatial_scale,
-                                        aligned_height, aligned_width,
-                                        *grad_input.shape, sampling_ratio,
-                                        aligned))
+            _vision._roi_align_backward(
+                grad_output,
+                rois,
+                spatial_scale,
+                aligned_height,
+                aligned_width,
+                *grad_input.shape,
+                sampling_ratio,
+                aligned,
+            )
+        )
     else:
         grad_input.copy_(
-            _max_roi_align_backward(grad_output, rois, argmax_y, argmax_x,
-                                    grad_input.shape))
+            _max_roi_align_backward(
+                grad_output, rois, argmax_y, argmax_x, grad_input.shape
+            )
+        )
 
 
-def _max_roi_align_backward(grad_output: Tensor, rois: Tensor,
-                            argmax_y: Tensor, argmax_x: Tensor,
-                            shape: torch.Size) -> Tensor:
+def _max_roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    shape: torch.Size,
+) -> Tensor:
     """Spreads each gradient from its sample over the pixels around it.
 
     A sample is a RoI of no size, on a batch of single channels.
@@ -273,13 +330,24 @@ def _max_roi_align_backward(grad_output: Tensor, rois: Tensor,
     points = torch.stack((plane[..., None, None].expand_as(y), x, y, x, y), -1)
     sampled = argmax_y != -1
     grad = _vision._roi_align_backward(
-        grad_output[sampled][:, None, None, None], points[sampled], 1., 1, 1,
-        batch * channels, 1, height, width, 1, True)
+        grad_output[sampled][:, None, None, None],
+        points[sampled],
+        1.0,
+        1,
+        1,
+        batch * channels,
+        1,
+        height,
+        width,
+        1,
+        True,
+    )
     return grad.view(shape)
 
 
-def _bin_edges(start: Tensor, extent: Tensor, bins: int,
-               limit: int) -> List[List[Tuple[int, int]]]:
+def _bin_edges(
+    start: Tensor, extent: Tensor, bins: int, limit: int
+) -> list[list[tuple[int, int]]]:
     """First pixel and end of every RoI's bins along one axis."""
     steps = torch.arange(bins + 1, device=start.device)
     edges = steps * (extent / bins)[:, None] + start[:, None]
@@ -288,9 +356,15 @@ def _bin_edges(start: Tensor, extent: Tensor, bins: int,
     return torch.stack((first, end), dim=-1).tolist()
 
 
-def roi_pool_forward(input: Tensor, rois: Tensor, output: Tensor,
-                     argmax: Tensor, pooled_height: int, pooled_width: int,
-                     spatial_scale: float) -> None:
+def roi_pool_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax: Tensor,
+    pooled_height: int,
+    pooled_width: int,
+    spatial_scale: float,
+) -> None:
     """RoIPool: the largest pixel of every bin.
 
     Not torchvision's, which rounds RoIs to pixels before it divides them.
@@ -329,11 +403,17 @@ def roi_pool_forward(input: Tensor, rois: Tensor, output: Tensor,
                 argmax[k, :, i, j] = y * width + x
 
 
-def roi_pool_backward(grad_output: Tensor, rois: Tensor, argmax: Tensor,
-                      grad_input: Tensor, pooled_height: int,
-                      pooled_width: int, spatial_scale: float) -> None:
+def roi_pool_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax: Tensor,
+    grad_input: Tensor,
+    pooled_height: int,
+    pooled_width: int,
+    spatial_scale: float,
+) -> None:
     """Gradient of :func:`roi_pool_forward` with respect to its input."""
-    grad_output, = _widen(grad_output)
+    (grad_output,) = _widen(grad_output)
     _, channels, height, width = grad_input.shape
     channel = torch.arange(channels, device=rois.device)
     plane = rois[:, :1].long() * channels + channel
@@ -347,53 +427,97 @@ def roi_pool_backward(grad_output: Tensor, rois: Tensor, argmax: Tensor,
 # Deformable convolution
 
 
-def _check_kernel(weight: Tensor, kernel: Tuple[int, int]) -> None:
+def _check_kernel(weight: Tensor, kernel: tuple[int, int]) -> None:
     if weight.shape[2:] != kernel:
-        raise ValueError(f'The kernel is said to be {kernel}, but the weight '
-                         f'has shape {tuple(weight.shape)}')
+        raise ValueError(
+            f'The kernel is said to be {kernel}, but the weight '
+            f'has shape {tuple(weight.shape)}'
+        )
 
 
-def _sample_positions(offset: Tensor, kernel: Tuple[int, int],
-                      stride: Tuple[int, int], padding: Tuple[int, int],
-                      dilation: Tuple[int, int]) -> Tensor:
+def _sample_positions(
+    offset: Tensor,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
     """The map's coordinates that the kernel samples, laid out as offset."""
     size = offset.shape[2:]
-    y, x = (torch.arange(k, device=offset.device)[:, None] * d +
-            torch.arange(n, device=offset.device) * s - p
-            for k, n, s, p, d in zip(kernel, size, stride, padding, dilation))
-    grid = torch.stack(
-        torch.broadcast_tensors(y[:, None, :, None], x[:, None]), dim=2)
+    y, x = (
+        torch.arange(k, device=offset.device)[:, None] * d
+        + torch.arange(n, device=offset.device) * s
+        - p
+        for k, n, s, p, d in zip(kernel, size, stride, padding, dilation)
+    )
+    grid = torch.stack(torch.broadcast_tensors(y[:, None, :, None], x[:, None]), dim=2)
     taps = grid.flatten(0, 2)
     return (offset.unflatten(1, (-1, len(taps))) + taps).view_as(offset)
 
 
-def _deform_conv_backward(grad: Tensor, input: Tensor, weight: Tensor,
-                          offset: Tensor, mask: Optional[Tensor],
-                          stride: Tuple[int, int], padding: Tuple[int, int],
-                          dilation: Tuple[int, int], group: int,
-                          deformable_group: int) -> Tuple[Tensor, ...]:
+def _deform_conv_backward(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    group: int,
+    deformable_group: int,
+) -> tuple[Tensor, ...]:
     """Gradients of the input, weight, offset, mask and bias."""
     use_mask = mask is not None
     grad, input, weight, offset, mask = _widen(
-        grad, input, weight, offset,
-        mask if use_mask else input.new_zeros(len(input), 1))
-    grad_input, grad_weight, grad_offset, grad_mask, grad_bias = \
+        grad,
+        input,
+        weight,
+        offset,
+        mask if use_mask else input.new_zeros(len(input), 1),
+    )
+    grad_input, grad_weight, grad_offset, grad_mask, grad_bias = (
         _vision._deform_conv2d_backward(
-            grad, input, weight, offset, mask, input.new_zeros(len(weight)),
-            *stride, *padding, *dilation, group, deformable_group, use_mask)
+            grad,
+            input,
+            weight,
+            offset,
+            mask,
+            input.new_zeros(len(weight)),
+            *stride,
+            *padding,
+            *dilation,
+            group,
+            deformable_group,
+            use_mask,
+        )
+    )
     # One pixel off the map, the value is 0 on one side and not on the other.
     # mmcv takes that side's derivative, torchvision the other's.
-    positions = _sample_positions(offset, weight.shape[2:], stride, padding,
-                                  dilation)
-    grad_offset = grad_offset.masked_fill(positions == -1, 0.)
+    positions = _sample_positions(offset, weight.shape[2:], stride, padding, dilation)
+    grad_offset = grad_offset.masked_fill(positions == -1, 0.0)
     return grad_input, grad_weight, grad_offset, grad_mask, grad_bias
 
 
-def deform_conv_forward(input: Tensor, weight: Tensor, offset: Tensor,
-                        output: Tensor, columns: Tensor, ones: Tensor, kW: int,
-                        kH: int, dW: int, dH: int, padW: int, padH: int,
-                        dilationW: int, dilationH: int, group: int,
-                        deformable_group: int, im2col_step: int) -> None:
+def deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    im2col_step: int,
+) -> None:
     """Deformable convolution (v1).
 
     Args:
@@ -416,55 +540,122 @@ def deform_conv_forward(input: Tensor, weight: Tensor, offset: Tensor,
     input, weight, offset = _widen(input, weight, offset)
     mask, bias = input.new_zeros(len(input), 1), input.new_zeros(len(weight))
     output.copy_(
-        _vision.deform_conv2d(input, weight, offset, mask, bias, dH, dW, padH,
-                              padW, dilationH, dilationW, group,
-                              deformable_group, False))
+        _vision.deform_conv2d(
+            input,
+            weight,
+            offset,
+            mask,
+            bias,
+            dH,
+            dW,
+            padH,
+            padW,
+            dilationH,
+            dilationW,
+            group,
+            deformable_group,
+            False,
+        )
+    )
 
 
-def deform_conv_backward_input(input: Tensor, offset: Tensor,
-                               gradOutput: Tensor, gradInput: Tensor,
-                               gradOffset: Tensor, weight: Tensor,
-                               columns: Tensor, kW: int, kH: int, dW: int,
-                               dH: int, padW: int, padH: int, dilationW: int,
-                               dilationH: int, group: int,
-                               deformable_group: int,
-                               im2col_step: int) -> None:
+def deform_conv_backward_input(
+    input: Tensor,
+    offset: Tensor,
+    gradOutput: Tensor,
+    gradInput: Tensor,
+    gradOffset: Tensor,
+    weight: Tensor,
+    columns: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    im2col_step: int,
+) -> None:
     """Gradients of :func:`deform_conv_forward`, of its input and offset."""
     _check_kernel(weight, (kH, kW))
-    grads = _deform_conv_backward(gradOutput, input, weight, offset, None,
-                                  (dH, dW), (padH, padW),
-                                  (dilationH, dilationW), group,
-                                  deformable_group)
+    grads = _deform_conv_backward(
+        gradOutput,
+        input,
+        weight,
+        offset,
+        None,
+        (dH, dW),
+        (padH, padW),
+        (dilationH, dilationW),
+        group,
+        deformable_group,
+    )
     gradInput.copy_(grads[0])
     gradOffset.copy_(grads[2])
 
 
-def deform_conv_backward_parameters(input: Tensor, offset: Tensor,
-                                    gradOutput: Tensor, gradWeight: Tensor,
-                                    columns: Tensor, ones: Tensor, kW: int,
-                                    kH: int, dW: int, dH: int, padW: int,
-                                    padH: int, dilationW: int, dilationH: int,
-                                    group: int, deformable_group: int,
-                                    scale: float, im2col_step: int) -> None:
+def deform_conv_backward_parameters(
+    input: Tensor,
+    offset: Tensor,
+    gradOutput: Tensor,
+    gradWeight: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    scale: float,
+    im2col_step: int,
+) -> None:
     """Adds the weight's gradient, times a scale, to ``gradWeight``."""
     _check_kernel(gradWeight, (kH, kW))
     # The weight itself has no part in its gradient.
-    grads = _deform_conv_backward(gradOutput, input,
-                                  torch.zeros_like(gradWeight), offset, None,
-                                  (dH, dW), (padH, padW),
-                                  (dilationH, dilationW), group,
-                                  deformable_group)
+    grads = _deform_conv_backward(
+        gradOutput,
+        input,
+        torch.zeros_like(gradWeight),
+        offset,
+        None,
+        (dH, dW),
+        (padH, padW),
+        (dilationH, dilationW),
+        group,
+        deformable_group,
+    )
     gradWeight.add_(grads[1].to(gradWeight), alpha=scale)
 
 
-def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor,
-                                  ones: Tensor, offset: Tensor, mask: Tensor,
-                                  output: Tensor, columns: Tensor,
-                                  kernel_h: int, kernel_w: int, stride_h: int,
-                                  stride_w: int, pad_h: int, pad_w: int,
-                                  dilation_h: int, dilation_w: int, group: int,
-                                  deformable_group: int,
-                                  with_bias: bool) -> None:
+def modulated_deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
     """Modulated deformable convolution (v2).
 
     As :func:`deform_conv_forward`, with a bias of shape (C_out, ), read only
@@ -475,33 +666,69 @@ def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor,
         ValueError: The weight's kernel is not of (kernel_h, kernel_w).
     """
     _check_kernel(weight, (kernel_h, kernel_w))
-    input, weight, bias, offset, mask = _widen(input, weight, bias, offset,
-                                               mask)
+    input, weight, bias, offset, mask = _widen(input, weight, bias, offset, mask)
     if not with_bias:
         bias = input.new_zeros(len(weight))
     output.copy_(
-        _vision.deform_conv2d(input, weight, offset, mask, bias, stride_h,
-                              stride_w, pad_h, pad_w, dilation_h, dilation_w,
-                              group, deformable_group, True))
+        _vision.deform_conv2d(
+            input,
+            weight,
+            offset,
+            mask,
+            bias,
+            stride_h,
+            stride_w,
+            pad_h,
+            pad_w,
+            dilation_h,
+            dilation_w,
+            group,
+            deformable_group,
+            True,
+        )
+    )
 
 
-def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor,
-                                   ones: Tensor, offset: Tensor, mask: Tensor,
-                                   columns: Tensor, grad_input: Tensor,
-                                   grad_weight: Tensor, grad_bias: Tensor,
-                                   grad_offset: Tensor, grad_mask: Tensor,
-                                   grad_output: Tensor, kernel_h: int,
-                                   kernel_w: int, stride_h: int, stride_w: int,
-                                   pad_h: int, pad_w: int, dilation_h: int,
-                                   dilation_w: int, group: int,
-                                   deformable_group: int,
-                                   with_bias: bool) -> None:
+def modulated_deform_conv_backward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
     """Gradients of :func:`modulated_deform_conv_forward`."""
     _check_kernel(weight, (kernel_h, kernel_w))
-    grads = _deform_conv_backward(grad_output, input, weight, offset, mask,
-                                  (stride_h, stride_w), (pad_h, pad_w),
-                                  (dilation_h, dilation_w), group,
-                                  deformable_group)
+    grads = _deform_conv_backward(
+        grad_output,
+        input,
+        weight,
+        offset,
+        mask,
+        (stride_h, stride_w),
+        (pad_h, pad_w),
+        (dilation_h, dilation_w),
+        group,
+        deformable_group,
+    )
     grad_input.copy_(grads[0])
     grad_weight.copy_(grads[1])
     grad_offset.copy_(grads[2])
@@ -515,8 +742,10 @@ def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor,
 
 def _check_labels(target: Tensor, highest: int) -> None:
     if target.numel() and target.max() > highest:
-        raise ValueError(f'target has the label {int(target.max())}, but the '
-                         f'highest possible is {highest}')
+        raise ValueError(
+            f'target has the label {int(target.max())}, but the '
+            f'highest possible is {highest}'
+        )
 
 
 def _log(p: Tensor) -> Tensor:
@@ -524,25 +753,36 @@ def _log(p: Tensor) -> Tensor:
     return p.clamp(min=torch.finfo(torch.float32).tiny).log()
 
 
-def _sigmoid_focal(input: Tensor, target: Tensor, weight: Tensor,
-                   of_class: Callable, of_others: Callable,
-                   alpha: float) -> Tensor:
+def _sigmoid_focal(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    of_class: Callable,
+    of_others: Callable,
+    alpha: float,
+) -> Tensor:
     """One function of p = sigmoid(input) at each label, one elsewhere."""
     _check_labels(target, input.size(1))
     input, weight = _widen(input, weight)
     p = input.sigmoid()
     classes = torch.arange(input.size(1), device=input.device)
-    result = torch.where(target[:, None] == classes, alpha * of_class(p),
-                         (1 - alpha) * of_others(p))
+    result = torch.where(
+        target[:, None] == classes, alpha * of_class(p), (1 - alpha) * of_others(p)
+    )
     if weight.numel():
         # The background, which follows the classes, has no weight.
-        result = result * F.pad(weight, (0, 1), value=1.)[target, None]
+        result = result * F.pad(weight, (0, 1), value=1.0)[target, None]
     return result
 
 
-def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor,
-                               output: Tensor, gamma: float,
-                               alpha: float) -> None:
+def sigmoid_focal_loss_forward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    output: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
     """Focal loss of every class's sigmoid.
 
     Args:
@@ -558,24 +798,41 @@ def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor,
         ValueError: A label is above C.
     """
     output.copy_(
-        _sigmoid_focal(input, target, weight,
-                       lambda p: -(1 - p)**gamma * _log(p),
-                       lambda p: -p**gamma * _log(1 - p), alpha))
+        _sigmoid_focal(
+            input,
+            target,
+            weight,
+            lambda p: -((1 - p) ** gamma) * _log(p),
+            lambda p: -(p**gamma) * _log(1 - p),
+            alpha,
+        )
+    )
 
 
-def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor,
-                                grad_input: Tensor, gamma: float,
-                                alpha: float) -> None:
+def sigmoid_focal_loss_backward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    grad_input: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
     """Gradient of :func:`sigmoid_focal_loss_forward`, elementwise."""
     grad_input.copy_(
         _sigmoid_focal(
-            input, target, weight, lambda p: -(1 - p)**gamma *
-            (1 - p - gamma * p * _log(p)), lambda p: -p**gamma *
-            (gamma * (1 - p) * _log(1 - p) - p), alpha))
+            input,
+            target,
+            weight,
+            lambda p: -((1 - p) ** gamma) * (1 - p - gamma * p * _log(p)),
+            lambda p: -(p**gamma) * (gamma * (1 - p) * _log(1 - p) - p),
+            alpha,
+        )
+    )
 
 
-def _softmax_focal(softmax: Tensor, target: Tensor, weight: Tensor,
-                   of_label: Callable, alpha: float) -> Tensor:
+def _softmax_focal(
+    softmax: Tensor, target: Tensor, weight: Tensor, of_label: Callable, alpha: float
+) -> Tensor:
     """A function of each label's probability; 0 for labels below 0."""
     _check_labels(target, softmax.size(1) - 1)
     softmax, weight = _widen(softmax, weight)
@@ -583,12 +840,17 @@ def _softmax_focal(softmax: Tensor, target: Tensor, weight: Tensor,
     result = alpha * of_label(softmax.gather(1, label[:, None]).squeeze(1))
     if weight.numel():
         result = result * weight[label]
-    return result.masked_fill(target < 0, 0.)
+    return result.masked_fill(target < 0, 0.0)
 
 
-def softmax_focal_loss_forward(softmax: Tensor, target: Tensor, weight: Tensor,
-                               output: Tensor, gamma: float,
-                               alpha: float) -> None:
+def softmax_focal_loss_forward(
+    softmax: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    output: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
     """Focal loss of a softmax.
 
     Args:
@@ -603,14 +865,21 @@ def softmax_focal_loss_forward(softmax: Tensor, target: Tensor, weight: Tensor,
         ValueError: A label is C or above.
     """
     output.copy_(
-        _softmax_focal(softmax, target, weight,
-                       lambda p: -(1 - p)**gamma * _log(p), alpha))
+        _softmax_focal(
+            softmax, target, weight, lambda p: -((1 - p) ** gamma) * _log(p), alpha
+        )
+    )
 
 
-def softmax_focal_loss_backward(softmax: Tensor, target: Tensor,
-                                weight: Tensor, buff: Tensor,
-                                grad_input: Tensor, gamma: float,
-                                alpha: float) -> None:
+def softmax_focal_loss_backward(
+    softmax: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    buff: Tensor,
+    grad_input: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
     """Gradient of :func:`softmax_focal_loss_forward` w.r.t. the logits.
 
     Args:
@@ -619,8 +888,15 @@ def softmax_focal_loss_backward(softmax: Tensor, target: Tensor,
     """
     buff.copy_(
         _softmax_focal(
-            softmax, target, weight, lambda p: -(1 - p)**gamma + gamma *
-            (1 - p)**(gamma - 1) * p * _log(p), alpha))
+            softmax,
+            target,
+            weight,
+            lambda p: (
+                -((1 - p) ** gamma) + gamma * (1 - p) ** (gamma - 1) * p * _log(p)
+            ),
+            alpha,
+        )
+    )
     classes = torch.arange(softmax.size(1), device=softmax.device)
     is_label = (target[:, None] == classes).to(softmax)
     grad_input.copy_(buff[:, None] * (is_label - softmax))
@@ -629,40 +905,51 @@ def softmax_focal_loss_backward(softmax: Tensor, target: Tensor,
 # Multi-scale deformable attention
 
 
-def ms_deform_attn_forward(value: Tensor, value_spatial_shapes: Tensor,
-                           value_level_start_index: Tensor,
-                           sampling_locations: Tensor,
-                           attention_weights: Tensor,
-                           im2col_step: int) -> Tensor:
-    """mmcv's own PyTorch statement of the operator, shapes as there.
+def ms_deform_attn_forward(
+    value: Tensor,
+    value_spatial_shapes: Tensor,
+    value_level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    im2col_step: int,
+) -> Tensor:
+    """Mmcv's own PyTorch statement of the operator, shapes as there.
 
     ``im2col_step``, the images that mmcv does at once, has no effect.
     """
-    from mmcv.ops.multi_scale_deform_attn import \
-        multi_scale_deformable_attn_pytorch
-    output = multi_scale_deformable_attn_pytorch(value, value_spatial_shapes,
-                                                 sampling_locations,
-                                                 attention_weights)
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    output = multi_scale_deformable_attn_pytorch(
+        value, value_spatial_shapes, sampling_locations, attention_weights
+    )
     return output.type_as(value)  # autocast samples in float32
 
 
-def ms_deform_attn_backward(value: Tensor, value_spatial_shapes: Tensor,
-                            value_level_start_index: Tensor,
-                            sampling_locations: Tensor,
-                            attention_weights: Tensor, grad_output: Tensor,
-                            grad_value: Tensor, grad_sampling_loc: Tensor,
-                            grad_attn_weight: Tensor,
-                            im2col_step: int) -> None:
+def ms_deform_attn_backward(
+    value: Tensor,
+    value_spatial_shapes: Tensor,
+    value_level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_sampling_loc: Tensor,
+    grad_attn_weight: Tensor,
+    im2col_step: int,
+) -> None:
     """Gradients of :func:`ms_deform_attn_forward`."""
     inputs = [
         tensor.detach().requires_grad_()
         for tensor in (value, sampling_locations, attention_weights)
     ]
     with torch.enable_grad():
-        output = ms_deform_attn_forward(inputs[0], value_spatial_shapes,
-                                        value_level_start_index, *inputs[1:],
-                                        im2col_step)
+        output = ms_deform_attn_forward(
+            inputs[0],
+            value_spatial_shapes,
+            value_level_start_index,
+            *inputs[1:],
+            im2col_step,
+        )
     grads = torch.autograd.grad(output, inputs, grad_output)
-    for buffer, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight),
-                            grads):
+    for buffer, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads):
         buffer.copy_(grad)

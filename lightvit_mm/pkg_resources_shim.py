@@ -3,6 +3,7 @@
 Imported under the name ``pkg_resources``, where setuptools no longer has it
 (see :mod:`lightvit_mm.compat`).
 """
+
 from importlib import metadata
 
 DistributionNotFound = metadata.PackageNotFoundError
@@ -47,8 +48,8 @@ class Distribution:
         text = self._distribution.read_text(name)
         if text is None:
             raise FileNotFoundError(
-                f'{self.project_name} {self.version} has no metadata file '
-                f'{name!r}')
+                f'{self.project_name} {self.version} has no metadata file {name!r}'
+            )
         return text
 
 

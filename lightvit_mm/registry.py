@@ -3,10 +3,12 @@
 mmengine imports ``lightvit_mm.registry`` when it meets the scope, as in
 ``type='lightvit_mm.LightViT'``, and the locations when it looks up a name.
 """
+
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import \
-    OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import (
+    OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+)
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import Registry
 
@@ -14,19 +16,23 @@ DATASETS = Registry(
     'dataset',
     parent=MMENGINE_DATASETS,
     scope='lightvit_mm',
-    locations=['lightvit_mm.datasets'])
+    locations=['lightvit_mm.datasets'],
+)
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='lightvit_mm',
-    locations=['lightvit_mm.models'])
+    locations=['lightvit_mm.models'],
+)
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optim_wrapper_constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='lightvit_mm',
-    locations=['lightvit_mm.engine'])
+    locations=['lightvit_mm.engine'],
+)
 RUNNERS = Registry(
     'runner',
     parent=MMENGINE_RUNNERS,
     scope='lightvit_mm',
-    locations=['lightvit_mm.own_data'])
+    locations=['lightvit_mm.own_data'],
+)

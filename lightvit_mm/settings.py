@@ -1,8 +1,10 @@
 """Configs as nested settings."""
-from typing import Any, Dict, Iterator
+
+from collections.abc import Iterator
+from typing import Any
 
 
-def walk(node: Any) -> Iterator[Dict]:
+def walk(node: Any) -> Iterator[dict]:
     """All dicts of nested dicts, lists and tuples."""
     if isinstance(node, dict):
         yield node

@@ -22,7 +22,7 @@ def seed():
 def digits(tmp_path_factory):
     """The demo's data sets with fewer and smaller scenes."""
     from digit_scenes import write_datasets
+
     root = tmp_path_factory.mktemp('digits')
-    write_datasets(root / 'data', num_train=8, num_val=4, scene_size=96,
-                   crop_size=28)
+    write_datasets(root / 'data', num_train=8, num_val=4, scene_size=96, crop_size=28)
     return root / 'data'

@@ -1,4 +1,5 @@
 """The tools in processes of their own, as a user starts them."""
+
 import os
 import socket
 import subprocess
@@ -21,14 +22,21 @@ def environment(**variables):
 
 def cfg_options(settings):
     """The arguments that override settings of a config."""
-    return ['--cfg-options', *(f'{key}={value}'.replace(' ', '')
-                               for key, value in settings.items())]
+    return [
+        '--cfg-options',
+        *(f'{key}={value}'.replace(' ', '') for key, value in settings.items()),
+    ]
 
 
 def run(command, folder, **variables):
     return subprocess.run(
-        list(map(str, command)), cwd=folder, env=environment(**variables),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        list(map(str, command)),
+        cwd=folder,
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def check(command, folder, **variables):

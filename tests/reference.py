@@ -4,19 +4,21 @@ One function per equation, one window after the other, nothing shared with the
 package: slow, and only there to test against. What an ablation leaves out is
 left out here where its weights are missing.
 """
-from typing import Dict, List, Optional, Sequence
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Weights = Dict[str, Tensor]
+Weights = dict[str, Tensor]
 
 
 def sub(weights: Weights, prefix: str) -> Weights:
     return {
-        key[len(prefix):]: value
-        for key, value in weights.items() if key.startswith(prefix)
+        key[len(prefix) :]: value
+        for key, value in weights.items()
+        if key.startswith(prefix)
     }
 
 
@@ -34,8 +36,9 @@ def stem(image: Tensor, weights: Weights, stride: int) -> Tensor:
     x = image
     if 'stem.0.weight' not in weights:
         h, w = image.shape[2:]
-        x = image.new_zeros(*image.shape[:2], -(-h // stride) * stride,
-                            -(-w // stride) * stride)
+        x = image.new_zeros(
+            *image.shape[:2], -(-h // stride) * stride, -(-w // stride) * stride
+        )
         x[:, :, :h, :w] = image
         x = F.conv2d(x, weights['proj.weight'], weights['proj.bias'], stride)
         return layer_norm(x.permute(0, 2, 3, 1), weights, 'norm', 1e-5)
@@ -45,16 +48,17 @@ def stem(image: Tensor, weights: Weights, stride: int) -> Tensor:
         groups = 1 if conv == 0 else len(kernel)
         x = F.conv2d(x, kernel, None, stride, 1, groups=groups)
         norm = sub(weights, f'stem.{conv + 1}.')
-        x = F.batch_norm(x, norm['running_mean'], norm['running_var'],
-                         norm['weight'], norm['bias'])
+        x = F.batch_norm(
+            x, norm['running_mean'], norm['running_var'], norm['weight'], norm['bias']
+        )
         x = F.gelu(x)
     x = F.conv2d(x, weights['proj.weight'], weights['proj.bias'], 2, 1)
     return layer_norm(x.permute(0, 2, 3, 1), weights, 'norm', 1e-5)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias=0.) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, bias=0.0) -> Tensor:
     """Eq. 1 for one head of one image: (L, d), (M, d), (M, d) -> (L, d)."""
-    return (q @ k.T / q.shape[1]**0.5 + bias).softmax(1) @ v
+    return (q @ k.T / q.shape[1] ** 0.5 + bias).softmax(1) @ v
 
 
 def heads(x: Tensor, num_heads: int) -> Sequence[Tensor]:
@@ -71,11 +75,12 @@ def position_bias(table: Tensor, size: int, head: int) -> Tensor:
     return bias
 
 
-def attention(x: Tensor, hw, num_tokens: int, num_heads: int, size: int,
-              weights: Weights) -> Tensor:
+def attention(
+    x: Tensor, hw, num_tokens: int, num_heads: int, size: int, weights: Weights
+) -> Tensor:
     """Figure 6 for one image: (T + N, C) -> (T + N, C)."""
     H, W = hw
-    bias = [0.] * num_heads
+    bias = [0.0] * num_heads
     if size is None:
         size = max(hw)
         assert H == W, 'one window is stated for square maps'
@@ -92,28 +97,39 @@ def attention(x: Tensor, hw, num_tokens: int, num_heads: int, size: int,
     for top in range(0, padded.shape[0], size):
         for left in range(0, padded.shape[1], size):
             window = (slice(top, top + size), slice(left, left + size))
-            parts = [heads(part[window].reshape(-1, C), num_heads)
-                     for part in (q, k, v)]
-            out = torch.cat([
-                attend(*head, bias=b) for head, b in zip(zip(*parts), bias)
-            ], dim=1)
+            parts = [
+                heads(part[window].reshape(-1, C), num_heads) for part in (q, k, v)
+            ]
+            out = torch.cat(
+                [attend(*head, bias=b) for head, b in zip(zip(*parts), bias)], dim=1
+            )
             local[window] = out.view(size, size, C)
 
     if num_tokens == 0:
         return linear(local[:H, :W].reshape(-1, C), weights, 'proj')
     q, k, v = (part[:H, :W].reshape(-1, C) for part in (q, k, v))
     token_q = linear(tokens, weights, 'qkv')[:, :C]
-    gathered = torch.cat([
-        attend(*head) for head in zip(
-            heads(token_q, num_heads), heads(k, num_heads),
-            heads(v, num_heads))
-    ], dim=1)
+    gathered = torch.cat(
+        [
+            attend(*head)
+            for head in zip(
+                heads(token_q, num_heads), heads(k, num_heads), heads(v, num_heads)
+            )
+        ],
+        dim=1,
+    )
     token_k, token_v = linear(gathered, weights, 'kv_global').chunk(2, dim=1)
-    broadcast = torch.cat([
-        attend(*head) for head in zip(
-            heads(q, num_heads), heads(token_k, num_heads),
-            heads(token_v, num_heads))
-    ], dim=1)
+    broadcast = torch.cat(
+        [
+            attend(*head)
+            for head in zip(
+                heads(q, num_heads),
+                heads(token_k, num_heads),
+                heads(token_v, num_heads),
+            )
+        ],
+        dim=1,
+    )
     image = local[:H, :W].reshape(-1, C) + broadcast
     return linear(torch.cat([gathered, image]), weights, 'proj')
 
@@ -150,14 +166,19 @@ def merge(x: Tensor, hw, num_tokens: int, weights: Weights):
     hw = merged.shape[:2]
     if num_tokens == 0:
         return merged.flatten(0, 1), hw
-    tokens = linear(
-        layer_norm(x[:num_tokens], weights, 'norm2', 1e-5), weights, 'proj')
+    tokens = linear(layer_norm(x[:num_tokens], weights, 'norm2', 1e-5), weights, 'proj')
     return torch.cat([tokens, merged.flatten(0, 1)]), hw
 
 
-def lightvit(image: Tensor, weights: Weights, depths: Sequence[int],
-             num_heads: Sequence[int], window_size: Optional[int],
-             drop_tokens: bool, stride: int = 8) -> List[Tensor]:
+def lightvit(
+    image: Tensor,
+    weights: Weights,
+    depths: Sequence[int],
+    num_heads: Sequence[int],
+    window_size: int | None,
+    drop_tokens: bool,
+    stride: int = 8,
+) -> list[Tensor]:
     """All tokens or, with ``drop_tokens``, the map of each stage, normed.
 
     Args:
@@ -185,15 +206,19 @@ def lightvit(image: Tensor, weights: Weights, depths: Sequence[int],
         for j in range(depth):
             block = sub(weights, f'stages.{i}.{j + (i > 0)}.')
             x = x + attention(
-                layer_norm(x, block, 'norm1', 1e-6), hw, num_tokens,
-                num_heads[i], window_size, sub(block, 'attn.'))
+                layer_norm(x, block, 'norm1', 1e-6),
+                hw,
+                num_tokens,
+                num_heads[i],
+                window_size,
+                sub(block, 'attn.'),
+            )
             if drop_tokens and (i, j) == (len(depths) - 1, depth - 1):
                 x = x[num_tokens:]
-            x = x + ffn(layer_norm(x, block, 'norm2', 1e-6),
-                        sub(block, 'mlp.'))
+            x = x + ffn(layer_norm(x, block, 'norm2', 1e-6), sub(block, 'mlp.'))
         out = layer_norm(x, weights, f'norm{i}', 1e-6)
         if drop_tokens:
-            outs.append(out[-hw[0] * hw[1]:].T.reshape(1, -1, *hw))
+            outs.append(out[-hw[0] * hw[1] :].T.reshape(1, -1, *hw))
         else:
             outs.append(out[None])
     return outs

@@ -1,4 +1,5 @@
 """Small models of each task, which start at once."""
+
 import torch
 from mmengine.config import Config
 
@@ -10,7 +11,8 @@ ARCH = dict(
     depths=(1, 1, 1),
     num_heads=(2, 2, 4),
     mlp_ratios=(2, 2, 2),
-    num_tokens=3)
+    num_tokens=3,
+)
 COLOURS = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 LOAD = dict(type='LoadImageFromFile')
 
@@ -21,28 +23,32 @@ def classifier(arch=ARCH, steps=(), num_classes=5):
         dict(
             custom_imports=dict(imports=['lightvit_mm']),
             default_scope='mmpretrain',
-            data_preprocessor=dict(
-                num_classes=num_classes, to_rgb=True, **COLOURS),
+            data_preprocessor=dict(num_classes=num_classes, to_rgb=True, **COLOURS),
             model=dict(
                 type='ImageClassifier',
                 backbone=dict(
                     type='lightvit_mm.LightViT',
                     arch=arch,
-                    out_indices=(2, ),
-                    out_type='raw'),
+                    out_indices=(2,),
+                    out_type='raw',
+                ),
                 neck=dict(
                     type='lightvit_mm.LightViTTokenNeck',
                     in_channels=dims[2],
-                    out_channels=64),
+                    out_channels=64,
+                ),
                 head=dict(
-                    type='LinearClsHead',
-                    num_classes=num_classes,
-                    in_channels=64)),
+                    type='LinearClsHead', num_classes=num_classes, in_channels=64
+                ),
+            ),
             test_dataloader=dict(
                 dataset=dict(
                     type='CustomDataset',
-                    pipeline=[LOAD, *steps,
-                              dict(type='PackInputs')]))))
+                    pipeline=[LOAD, *steps, dict(type='PackInputs')],
+                )
+            ),
+        )
+    )
 
 
 def detector(num_classes=10, **roi_head):
@@ -58,19 +64,23 @@ def detector(num_classes=10, **roi_head):
                     bbox_roi_extractor=dict(out_channels=16, finest_scale=14),
                     mask_roi_extractor=dict(out_channels=16, finest_scale=14),
                     bbox_head=dict(
-                        in_channels=16,
-                        fc_out_channels=32,
-                        num_classes=num_classes),
+                        in_channels=16, fc_out_channels=32, num_classes=num_classes
+                    ),
                     mask_head=dict(
-                        in_channels=16,
-                        conv_out_channels=16,
-                        num_classes=num_classes),
-                    **roi_head),
+                        in_channels=16, conv_out_channels=16, num_classes=num_classes
+                    ),
+                    **roi_head,
+                ),
                 test_cfg=dict(
                     rpn=dict(nms_pre=300, max_per_img=80),
-                    rcnn=dict(max_per_img=60, score_thr=0.1)))))
+                    rcnn=dict(max_per_img=60, score_thr=0.1),
+                ),
+            )
+        )
+    )
     cfg.test_dataloader.dataset.pipeline[1] = dict(
-        type='Resize', scale=(160, 96), keep_ratio=True)
+        type='Resize', scale=(160, 96), keep_ratio=True
+    )
     return cfg
 
 
@@ -79,7 +89,7 @@ def segmentor(num_classes=4, **dataset):
         LOAD,
         dict(type='Resize', scale=(120, 80), keep_ratio=True),
         dict(type='LoadAnnotations'),
-        dict(type='PackSegInputs')
+        dict(type='PackSegInputs'),
     ]
     return Config(
         dict(
@@ -87,24 +97,29 @@ def segmentor(num_classes=4, **dataset):
             model=dict(
                 type='EncoderDecoder',
                 data_preprocessor=dict(
-                    type='SegDataPreProcessor', bgr_to_rgb=True, **COLOURS),
+                    type='SegDataPreProcessor', bgr_to_rgb=True, **COLOURS
+                ),
                 backbone=dict(type='lightvit_mm.LightViT', arch=ARCH),
                 neck=dict(
                     type='lightvit_mm.LightViTFPN',
                     in_channels=[8, 16, 32],
                     out_channels=16,
-                    num_outs=4),
+                    num_outs=4,
+                ),
                 decode_head=dict(
                     type='FPNHead',
                     num_classes=num_classes,
                     in_channels=[16] * 4,
                     in_index=[0, 1, 2, 3],
                     feature_strides=[4, 8, 16, 32],
-                    channels=16),
-                test_cfg=dict(mode='whole')),
+                    channels=16,
+                ),
+                test_cfg=dict(mode='whole'),
+            ),
             test_pipeline=pipeline,
-            test_dataloader=dict(
-                dataset=dict(pipeline=pipeline, **dataset))))
+            test_dataloader=dict(dataset=dict(pipeline=pipeline, **dataset)),
+        )
+    )
 
 
 def build(cfg):
@@ -115,14 +130,14 @@ def build(cfg):
         for name, parameter in model.named_parameters():
             if 'bias' in name:
                 parameter.normal_(std=0.1)
-            elif name.endswith(('fc_cls.weight', 'conv_logits.weight',
-                                'fc.weight', 'conv_seg.weight')):
+            elif name.endswith(
+                ('fc_cls.weight', 'conv_logits.weight', 'fc.weight', 'conv_seg.weight')
+            ):
                 parameter.normal_(std=0.5)
-            elif name.endswith(('rpn_cls.weight', 'rpn_reg.weight',
-                                'fc_reg.weight')):
+            elif name.endswith(('rpn_cls.weight', 'rpn_reg.weight', 'fc_reg.weight')):
                 parameter.normal_(std=0.1)
             elif 'qkv' in name:
-                parameter.normal_(std=parameter.shape[1]**-0.5)
+                parameter.normal_(std=parameter.shape[1] ** -0.5)
         if hasattr(model, 'decode_head'):
             # Random features hardly vary: one class would win everywhere.
             images = 60 * torch.randn(2, 3, 80, 120)

@@ -1,4 +1,5 @@
 """Each fault that the checker looks for, alone in a small data set."""
+
 import copy
 import json
 import os
@@ -13,8 +14,18 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from lightvit_mm.data_check import (boxes, built, check, coco, heads, images,
-                                    masks, polygons, samples, sources)
+from lightvit_mm.data_check import (
+    boxes,
+    built,
+    check,
+    coco,
+    heads,
+    images,
+    masks,
+    polygons,
+    samples,
+    sources,
+)
 
 ROOT = Path(__file__).parents[1]
 TOOL = ROOT / 'tools/check_dataset.py'
@@ -27,8 +38,7 @@ def write_image(path, width=WIDTH, height=HEIGHT, orientation=1):
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.new('RGB', (width, height), (200, 60, 20)).save(
-        path, exif=exif, quality=95)
+    Image.new('RGB', (width, height), (200, 60, 20)).save(path, exif=exif, quality=95)
     return path
 
 
@@ -55,56 +65,67 @@ class Coco:
 
     def __init__(self, root):
         self.root = root
-        self.data = {s: self._write(s, n) for s, n in (('train', 3),
-                                                       ('val', 2))}
+        self.data = {s: self._write(s, n) for s, n in (('train', 3), ('val', 2))}
         dataset = dict(
             type='CocoDataset',
             data_root=str(root),
             metainfo=dict(classes=('cat', 'dog')),
-            filter_cfg=dict(filter_empty_gt=True))
+            filter_cfg=dict(filter_empty_gt=True),
+        )
         load = [
             dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
         ]
         train, val = (
-            dict(dataset, ann_file=f'{s}.json', data_prefix=dict(img=s),
-                 pipeline=load) for s in ('train', 'val'))
-        evaluator = dict(type='CocoMetric', metric=['bbox', 'segm'],
-                         ann_file=str(root / 'val.json'))
+            dict(dataset, ann_file=f'{s}.json', data_prefix=dict(img=s), pipeline=load)
+            for s in ('train', 'val')
+        )
+        evaluator = dict(
+            type='CocoMetric', metric=['bbox', 'segm'], ann_file=str(root / 'val.json')
+        )
         self.cfg = dict(
             default_scope='mmdet',
             model=dict(
                 rpn_head=dict(type='RPNHead', num_classes=1),
                 roi_head=dict(
                     bbox_head=[
-                        dict(type='Shared2FCBBoxHead', num_classes=2)
-                        for _ in range(2)
+                        dict(type='Shared2FCBBoxHead', num_classes=2) for _ in range(2)
                     ],
                     mask_head=dict(num_classes=2),
-                    semantic_head=dict(num_classes=183))),
+                    semantic_head=dict(num_classes=183),
+                ),
+            ),
             train_dataloader=dict(dataset=train),
             val_dataloader=dict(dataset=dict(val, test_mode=True)),
             test_dataloader=dict(dataset=dict(val, test_mode=True)),
             val_evaluator=evaluator,
-            test_evaluator=evaluator)
+            test_evaluator=evaluator,
+        )
 
     def _write(self, split, num_images):
         data = dict(
-            images=[], annotations=[],
-            categories=[dict(id=3, name='cat'), dict(id=7, name='dog')])
+            images=[],
+            annotations=[],
+            categories=[dict(id=3, name='cat'), dict(id=7, name='dog')],
+        )
         for i in range(num_images):
             name = f'{i}.jpg'
             write_image(self.root / split / name)
             data['images'].append(
-                dict(id=i, file_name=name, width=WIDTH, height=HEIGHT))
+                dict(id=i, file_name=name, width=WIDTH, height=HEIGHT)
+            )
             for category, x in ((3, 2), (7, 20)):
                 data['annotations'].append(
                     dict(
-                        id=len(data['annotations']), image_id=i,
-                        category_id=category, bbox=[x, 5, 10, 8], area=80,
-                        iscrowd=0, segmentation=[[
-                            x, 5, x + 10, 5, x + 10, 13, x, 13
-                        ]]))
+                        id=len(data['annotations']),
+                        image_id=i,
+                        category_id=category,
+                        bbox=[x, 5, 10, 8],
+                        area=80,
+                        iscrowd=0,
+                        segmentation=[[x, 5, x + 10, 5, x + 10, 13, x, 13]],
+                    )
+                )
         return data
 
     def config(self):
@@ -125,9 +146,11 @@ def pets(tmp_path):
 def test_nothing_is_found_in_clean_detection_data(pets):
     report = pets.check()
     assert report.findings == []
-    assert str(report) == ('train: 3 images, 6 annotations, 2 classes\n'
-                           'val, test: 2 images, 4 annotations, 2 classes\n\n'
-                           'nothing wrong found')
+    assert str(report) == (
+        'train: 3 images, 6 annotations, 2 classes\n'
+        'val, test: 2 images, 4 annotations, 2 classes\n\n'
+        'nothing wrong found'
+    )
 
 
 def change(i, **fields):
@@ -144,7 +167,8 @@ def add_category(name, num_annotations=1):
         data['categories'].append(dict(id=9, name=name))
         for i in range(num_annotations):
             data['annotations'].append(
-                dict(data['annotations'][0], id=90 + i, category_id=9))
+                dict(data['annotations'][0], id=90 + i, category_id=9)
+            )
 
     return fault
 
@@ -250,10 +274,12 @@ def test_an_empty_val_set_is_found(pets):
 
 def test_a_test_set_may_have_no_annotations(pets):
     (pets.root / 'test.json').write_text(
-        json.dumps(dict(pets.data['val'], annotations=[])))
+        json.dumps(dict(pets.data['val'], annotations=[]))
+    )
     pets.cfg['test_dataloader']['dataset']['ann_file'] = 'test.json'
     pets.cfg['test_evaluator'] = dict(
-        pets.cfg['val_evaluator'], ann_file=str(pets.root / 'test.json'))
+        pets.cfg['val_evaluator'], ann_file=str(pets.root / 'test.json')
+    )
     report = pets.check()
     assert report.findings == []
     assert 'test: 2 images, 0 annotations, 2 classes' in str(report)
@@ -261,8 +287,9 @@ def test_a_test_set_may_have_no_annotations(pets):
 
 def test_an_annotation_file_that_is_not_there_is_found(pets):
     pets.cfg['train_dataloader']['dataset']['ann_file'] = 'no.json'
-    assert 'No such file' in only(pets.check(), coco.UNREADABLE,
-                                  pets.root / 'no.json')[0]
+    assert (
+        'No such file' in only(pets.check(), coco.UNREADABLE, pets.root / 'no.json')[0]
+    )
 
 
 def test_a_file_that_is_not_json_is_found(pets):
@@ -279,16 +306,17 @@ def test_a_filter_that_leaves_no_image_is_found(pets):
 
 def test_rle_is_found_where_polygons_are_read(pets):
     pets.cfg['train_dataloader']['dataset']['pipeline'][1] = dict(
-        type='LoadAnnotations', with_mask=True, poly2mask=False)
+        type='LoadAnnotations', with_mask=True, poly2mask=False
+    )
     change(2, segmentation=RLE)(pets.data['train'])
-    found = only(pets.check(), polygons.RLE_AS_POLYGON,
-                 pets.root / 'train.json')
+    found = only(pets.check(), polygons.RLE_AS_POLYGON, pets.root / 'train.json')
     assert 'annotation 2 of 1.jpg' in found[0]
 
 
 def test_a_metric_on_another_file_is_found(pets):
-    pets.cfg['val_evaluator'] = dict(pets.cfg['val_evaluator'],
-                                     ann_file='data/coco/val.json')
+    pets.cfg['val_evaluator'] = dict(
+        pets.cfg['val_evaluator'], ann_file='data/coco/val.json'
+    )
     found = only(pets.check(), coco.OTHER_FILE, 'own.py')
     assert 'data/coco/val.json' in found[0]
     assert str(pets.root / 'val.json') in found[0]
@@ -297,9 +325,7 @@ def test_a_metric_on_another_file_is_found(pets):
 def test_a_class_that_is_a_string_is_found(pets):
     for data in pets.data.values():
         del data['categories'][1]
-        data['annotations'] = [
-            x for x in data['annotations'] if x['category_id'] == 3
-        ]
+        data['annotations'] = [x for x in data['annotations'] if x['category_id'] == 3]
     for split in ('train', 'val', 'test'):
         dataset = pets.cfg[f'{split}_dataloader']['dataset']
         dataset['metainfo'] = dict(classes=('cat'))
@@ -307,8 +333,7 @@ def test_a_class_that_is_a_string_is_found(pets):
     for head in [*roi_head['bbox_head'], roi_head['mask_head']]:
         head['num_classes'] = 1
     assert only(pets.check(), sources.CLASS_IS_STRING, 'own.py') == [
-        f"{split}_dataloader.dataset has classes='cat'"
-        for split in ('train', 'val')
+        f"{split}_dataloader.dataset has classes='cat'" for split in ('train', 'val')
     ]
 
 
@@ -327,19 +352,27 @@ def test_classes_of_coco_are_found_on_own_data(pets):
     report = pets.check()
     assert {x.kind for x in report.findings} == {coco.CLASSES}
     assert {x.file for x in report.findings} == {
-        str(pets.root / 'train.json'), str(pets.root / 'val.json')
+        str(pets.root / 'train.json'),
+        str(pets.root / 'val.json'),
     }
     # The heads are right already, or found wrong at once.
     pets.cfg['model']['roi_head']['mask_head']['num_classes'] = 80
     assert 'mask_head.num_classes=80, the data have 2' in str(pets.check())
 
 
-@pytest.mark.parametrize('head, path', [
-    (lambda model: model['roi_head']['bbox_head'][1],
-     'model.roi_head.bbox_head[1].num_classes=80, the data have 2'),
-    (lambda model: model['roi_head']['mask_head'],
-     'model.roi_head.mask_head.num_classes=80, the data have 2'),
-])
+@pytest.mark.parametrize(
+    'head, path',
+    [
+        (
+            lambda model: model['roi_head']['bbox_head'][1],
+            'model.roi_head.bbox_head[1].num_classes=80, the data have 2',
+        ),
+        (
+            lambda model: model['roi_head']['mask_head'],
+            'model.roi_head.mask_head.num_classes=80, the data have 2',
+        ),
+    ],
+)
 def test_a_head_of_other_classes_is_found(pets, head, path):
     head(pets.cfg['model'])['num_classes'] = 80
     assert only(pets.check(), heads.NUM_CLASSES, 'own.py') == [path]
@@ -365,7 +398,9 @@ def test_wrapped_data_sets_are_checked(pets):
             datasets=[
                 dict(type='RepeatDataset', times=2, dataset=train),
                 dict(type='ClassBalancedDataset', dataset=other),
-            ]))
+            ],
+        ),
+    )
     data = copy.deepcopy(pets.data['train'])
     change(2, area=0)(data)
     (pets.root / 'other.json').write_text(json.dumps(data))
@@ -395,14 +430,22 @@ def test_faults_are_told_before_notes(pets):
 
 def test_what_is_said_to_be_left_out_is_left_out_by_mmdet(pets):
     from mmdet.datasets import CocoDataset
+
     rng = np.random.default_rng(0)
     annotations = pets.data['train']['annotations']
     for i in range(6, 2000):
         bbox = rng.integers([-15, -15, 0, 0], [45, 35, 12, 12]).tolist()
         annotations.append(
-            dict(annotations[0], id=i, image_id=int(rng.integers(3)),
-                 category_id=int(rng.integers(2, 8)), bbox=bbox,
-                 area=int(rng.integers(9)), mark=i))
+            dict(
+                annotations[0],
+                id=i,
+                image_id=int(rng.integers(3)),
+                category_id=int(rng.integers(2, 8)),
+                bbox=bbox,
+                area=int(rng.integers(9)),
+                mark=i,
+            )
+        )
     report = pets.check()
     found = {
         int(x.entry.split()[1].rstrip(':'))
@@ -417,20 +460,23 @@ def test_what_is_said_to_be_left_out_is_left_out_by_mmdet(pets):
     assert 200 < len(found) < 1800 and kept == 2000 - len(found)
 
 
-VOC = '''
+VOC = """
 <annotation>
   <size><width>40</width><height>30</height><depth>3</depth></size>
   <object><name>cat</name><bndbox><xmin>{x1}</xmin><ymin>1</ymin>
     <xmax>{x2}</xmax><ymax>30</ymax></bndbox></object>
 </annotation>
-'''
+"""
 
 
-@pytest.mark.parametrize('x1, x2, kind', [
-    (1, 40, None),
-    (9, 9, boxes.NO_AREA),
-    (30, 50, boxes.PARTLY_OUTSIDE),
-])
+@pytest.mark.parametrize(
+    'x1, x2, kind',
+    [
+        (1, 40, None),
+        (9, 9, boxes.NO_AREA),
+        (30, 50, boxes.PARTLY_OUTSIDE),
+    ],
+)
 def test_boxes_of_other_formats_are_checked(tmp_path, x1, x2, kind):
     pytest.importorskip('mmdet')
     image = write_image(tmp_path / 'JPEGImages/0.jpg')
@@ -438,12 +484,15 @@ def test_boxes_of_other_formats_are_checked(tmp_path, x1, x2, kind):
     (tmp_path / 'Annotations/0.xml').write_text(VOC.format(x1=x1, x2=x2))
     (tmp_path / 'train.txt').write_text('0\n')
     dataset = dict(
-        type='VOCDataset', data_root=str(tmp_path), ann_file='train.txt',
+        type='VOCDataset',
+        data_root=str(tmp_path),
+        ann_file='train.txt',
         data_prefix=dict(sub_data_root=''),
-        pipeline=[dict(type='LoadImageFromFile')])
+        pipeline=[dict(type='LoadImageFromFile')],
+    )
     report = check.check(
-        read_config(dict(default_scope='mmdet',
-                         train_dataloader=dict(dataset=dataset))))
+        read_config(dict(default_scope='mmdet', train_dataloader=dict(dataset=dataset)))
+    )
     if kind is None:
         assert report.findings == []
         assert 'train: 1 images, 1 annotations, 20 classes' in str(report)
@@ -458,7 +507,8 @@ def test_a_data_set_that_is_not_looked_into_is_a_note():
         pass
 
     report = check.check(
-        read_config(dict(train_dataloader=dict(dataset=dict(type=Tensors)))))
+        read_config(dict(train_dataloader=dict(dataset=dict(type=Tensors))))
+    )
     assert only(report, built.NOT_READ, 'train_dataloader.dataset') == [
         Tensors.__name__
     ]
@@ -494,11 +544,11 @@ def test_an_image_of_another_size_is_found(pets):
 @pytest.mark.parametrize('orientation', [5, 6, 7, 8])
 def test_an_image_turned_on_its_side_is_found(pets, orientation):
     import mmcv
+
     write_image(train_image(pets), orientation=orientation)
     assert mmcv.imread(str(train_image(pets))).shape == (WIDTH, HEIGHT, 3)
     found = only(pets.check(), images.TURNED, train_image(pets))
-    assert f'orientation {orientation}, annotated 40 x 30, loaded 30 x 40' \
-        in found[0]
+    assert f'orientation {orientation}, annotated 40 x 30, loaded 30 x 40' in found[0]
 
 
 def test_an_image_turned_as_its_annotations_is_fine(pets):
@@ -516,7 +566,8 @@ def test_an_image_on_its_head_is_a_note(pets):
 def test_a_loader_that_does_not_turn_images_is_fine(pets, orientation):
     write_image(train_image(pets), orientation=orientation)
     pets.cfg['train_dataloader']['dataset']['pipeline'][0] = dict(
-        type='LoadImageFromFile', color_type='color_ignore_orientation')
+        type='LoadImageFromFile', color_type='color_ignore_orientation'
+    )
     assert pets.check().findings == []
 
 
@@ -533,29 +584,37 @@ class Maps:
                 write_image(root / 'img' / split / f'{i}.jpg')
                 self.write_map(split, i, [0, 1, 2, 255])
         dataset = dict(
-            type='BaseSegDataset', data_root=str(root),
+            type='BaseSegDataset',
+            data_root=str(root),
             metainfo=dict(classes=('sky', 'road', 'car')),
-            pipeline=[
-                dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')
-            ])
+            pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')],
+        )
         self.cfg = dict(
             default_scope='mmseg',
             model=dict(
                 decode_head=[dict(num_classes=3), dict(num_classes=3)],
-                auxiliary_head=dict(type='FCNHead', num_classes=3)),
+                auxiliary_head=dict(type='FCNHead', num_classes=3),
+            ),
             **{
-                f'{split}_dataloader': dict(dataset=dict(
-                    dataset, data_prefix=dict(
-                        img_path=f'img/{split}', seg_map_path=f'ann/{split}')))
+                f'{split}_dataloader': dict(
+                    dataset=dict(
+                        dataset,
+                        data_prefix=dict(
+                            img_path=f'img/{split}', seg_map_path=f'ann/{split}'
+                        ),
+                    )
+                )
                 for split in ('train', 'val')
-            })
+            },
+        )
 
     def write_map(self, split, i, values, size=(WIDTH, HEIGHT)):
         path = self.path(split, i)
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.resize(np.array(values), size[::-1])
-        cv2.imwrite(str(path), pixels.astype(
-            np.uint16 if pixels.max() > 255 else np.uint8))
+        cv2.imwrite(
+            str(path), pixels.astype(np.uint16 if pixels.max() > 255 else np.uint8)
+        )
         return path
 
     def path(self, split, i):
@@ -588,14 +647,13 @@ def test_a_missing_map_is_found(maps):
 
 def test_a_broken_map_is_found(maps):
     data = maps.path('val', 1).read_bytes()
-    maps.path('val', 1).write_bytes(data[:len(data) // 2])
+    maps.path('val', 1).write_bytes(data[: len(data) // 2])
     only(maps.check(), masks.BROKEN, maps.path('val', 1))
 
 
 def test_a_map_of_another_size_is_found(maps):
     maps.write_map('train', 1, [0], size=(20, 30))
-    found = only(maps.check(), images.OTHER_SIZE,
-                 maps.root / 'img/train/1.jpg')
+    found = only(maps.check(), images.OTHER_SIZE, maps.root / 'img/train/1.jpg')
     assert 'annotated 20 x 30, loaded 40 x 30' in found[0]
 
 
@@ -654,30 +712,33 @@ def test_labels_are_those_that_mmseg_reads(maps, reduce_zero_label, subset):
     from mmseg.datasets import LoveDADataset
     from mmseg.datasets.transforms import LoadAnnotations
     from mmseg.registry import DATASETS
+
     path = maps.write_map('train', 1, range(256))
     dataset = maps.train()
-    dataset.update(type='LoveDADataset', img_suffix='.jpg',
-                   reduce_zero_label=reduce_zero_label)
-    dataset['metainfo'] = dict(classes=('road', 'background') if subset else
-                               LoveDADataset.METAINFO['classes'])
+    dataset.update(
+        type='LoveDADataset', img_suffix='.jpg', reduce_zero_label=reduce_zero_label
+    )
+    dataset['metainfo'] = dict(
+        classes=('road', 'background') if subset else LoveDADataset.METAINFO['classes']
+    )
     cfg = read_config(maps.cfg)
     [source, _] = sources.find_sources(cfg, DATASETS)
     with DefaultScope.overwrite_default_scope('mmseg'):
         content, _ = built.read(source, DATASETS, None)
-        results = dict(
-            DATASETS.build(dict(dataset, pipeline=[])).get_data_info(1))
+        results = dict(DATASETS.build(dict(dataset, pipeline=[])).get_data_info(1))
     assert results['seg_map_path'] == str(path)
     LoadAnnotations().transform(results)
     read = np.array(Image.open(path))
-    np.testing.assert_array_equal(content.label_of_value[read],
-                                  results['gt_seg_map'])
+    np.testing.assert_array_equal(content.label_of_value[read], results['gt_seg_map'])
 
 
-@pytest.mark.parametrize('change, kind', [
-    (dict(img_suffix='.bmp'), built.EMPTY),
-    (dict(data_prefix=dict(img_path='no', seg_map_path='no')),
-     built.NOT_BUILT),
-])
+@pytest.mark.parametrize(
+    'change, kind',
+    [
+        (dict(img_suffix='.bmp'), built.EMPTY),
+        (dict(data_prefix=dict(img_path='no', seg_map_path='no')), built.NOT_BUILT),
+    ],
+)
 def test_a_segmentation_set_without_images_is_found(maps, change, kind):
     maps.train().update(change)
     folder = maps.root / maps.train()['data_prefix']['img_path']
@@ -707,20 +768,30 @@ class Folders:
             for name in ('a/0', 'a/1', 'b/0', 'b/1'):
                 write_image(root / split / f'{name}.jpg')
         dataset = dict(
-            type='CustomDataset', data_root=str(root),
-            pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')])
+            type='CustomDataset',
+            data_root=str(root),
+            pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+        )
         self.cfg = dict(
             default_scope='mmpretrain',
             model=dict(
-                type='ImageClassifier',
-                head=dict(type='LinearClsHead', num_classes=2)),
+                type='ImageClassifier', head=dict(type='LinearClsHead', num_classes=2)
+            ),
             data_preprocessor=dict(
-                num_classes=2, mean=[123.675, 116.28, 103.53],
-                std=[58.395, 57.12, 57.375], to_rgb=True),
-            train_dataloader=dict(dataset=dict(
-                type='KFoldDataset', num_splits=2,
-                dataset=dict(dataset, data_prefix='train'))),
-            val_dataloader=dict(dataset=dict(dataset, data_prefix='val')))
+                num_classes=2,
+                mean=[123.675, 116.28, 103.53],
+                std=[58.395, 57.12, 57.375],
+                to_rgb=True,
+            ),
+            train_dataloader=dict(
+                dataset=dict(
+                    type='KFoldDataset',
+                    num_splits=2,
+                    dataset=dict(dataset, data_prefix='train'),
+                )
+            ),
+            val_dataloader=dict(dataset=dict(dataset, data_prefix='val')),
+        )
 
     def check(self):
         return check.check(read_config(self.cfg))
@@ -745,10 +816,13 @@ def test_a_broken_image_of_a_class_is_found(folders):
     only(folders.check(), images.BROKEN, path)
 
 
-@pytest.mark.parametrize('node, path', [
-    (lambda cfg: cfg['model']['head'], 'model.head.num_classes'),
-    (lambda cfg: cfg['data_preprocessor'], 'data_preprocessor.num_classes'),
-])
+@pytest.mark.parametrize(
+    'node, path',
+    [
+        (lambda cfg: cfg['model']['head'], 'model.head.num_classes'),
+        (lambda cfg: cfg['data_preprocessor'], 'data_preprocessor.num_classes'),
+    ],
+)
 def test_a_classifier_of_other_classes_is_found(folders, node, path):
     node(folders.cfg)['num_classes'] = 1000
     assert only(folders.check(), heads.NUM_CLASSES, 'own.py') == [
@@ -773,9 +847,9 @@ def test_a_label_of_no_class_is_found(folders):
     lines = 'a/0.jpg 0\nb/1.jpg 2\n'
     (folders.root / 'val.txt').write_text(lines)
     folders.cfg['val_dataloader']['dataset'].update(
-        ann_file='val.txt', metainfo=dict(classes=('a', 'b')))
-    found = only(folders.check(), built.UNKNOWN_LABEL,
-                 folders.root / 'val/b/1.jpg')
+        ann_file='val.txt', metainfo=dict(classes=('a', 'b'))
+    )
+    found = only(folders.check(), built.UNKNOWN_LABEL, folders.root / 'val/b/1.jpg')
     assert 'label 2' in found[0]
 
 
@@ -790,8 +864,8 @@ def drawn(config, folder, num_samples=4):
 
 
 NORMALIZE = dict(
-    type='Normalize', mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375])
+    type='Normalize', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+)
 
 
 def is_red(pixels):
@@ -800,8 +874,7 @@ def is_red(pixels):
 
 
 @pytest.mark.parametrize('in_pipeline', [False, True])
-def test_boxes_are_drawn_as_the_network_sees_them(pets, tmp_path,
-                                                  in_pipeline):
+def test_boxes_are_drawn_as_the_network_sees_them(pets, tmp_path, in_pipeline):
     pipeline = pets.cfg['train_dataloader']['dataset']['pipeline']
     pipeline += [
         dict(type='Resize', scale=(160, 120)),
@@ -810,12 +883,19 @@ def test_boxes_are_drawn_as_the_network_sees_them(pets, tmp_path,
     ]
     # Not red, as the colours of COCO may be.
     pets.cfg['train_dataloader']['dataset']['metainfo']['palette'] = [
-        (0, 0, 255), (0, 255, 0)
+        (0, 0, 255),
+        (0, 255, 0),
     ]
     pets.cfg['model']['data_preprocessor'] = dict(
-        type='DetDataPreprocessor', pad_size_divisor=32, pad_mask=True,
-        **({} if in_pipeline else dict(
-            mean=NORMALIZE['mean'], std=NORMALIZE['std'], bgr_to_rgb=True)))
+        type='DetDataPreprocessor',
+        pad_size_divisor=32,
+        pad_mask=True,
+        **(
+            {}
+            if in_pipeline
+            else dict(mean=NORMALIZE['mean'], std=NORMALIZE['std'], bgr_to_rgb=True)
+        ),
+    )
     for picture in drawn(pets.config(), tmp_path / 'drawn'):
         assert picture.shape == (128, 160, 3)  # padded
         assert is_red(picture[60:118, 2:158]).mean() > 0.95
@@ -828,12 +908,16 @@ def test_maps_are_drawn(maps, tmp_path):
     for i in range(3):
         maps.write_map('train', i, [255] * half + [1] * half)
     maps.train()['metainfo'] = dict(
-        classes=('sky', 'road', 'car'),
-        palette=[(0, 255, 0), (0, 0, 255), (0, 255, 0)])
+        classes=('sky', 'road', 'car'), palette=[(0, 255, 0), (0, 0, 255), (0, 255, 0)]
+    )
     maps.train()['pipeline'] += [dict(type='PackSegInputs')]
     maps.cfg['model']['data_preprocessor'] = dict(
-        type='SegDataPreProcessor', mean=NORMALIZE['mean'],
-        std=NORMALIZE['std'], bgr_to_rgb=True, size=(HEIGHT, WIDTH))
+        type='SegDataPreProcessor',
+        mean=NORMALIZE['mean'],
+        std=NORMALIZE['std'],
+        bgr_to_rgb=True,
+        size=(HEIGHT, WIDTH),
+    )
     pictures = drawn(read_config(maps.cfg), tmp_path / 'drawn', num_samples=2)
     assert len(pictures) == 2
     for picture in pictures:
@@ -850,10 +934,13 @@ def test_labels_are_drawn(folders, tmp_path):
         assert is_red(picture[100:]).mean() > 0.95
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(train_dataloader=None), 'has no train_dataloader'),
-    (dict(num_samples=0), '0 samples cannot be drawn'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(train_dataloader=None), 'has no train_dataloader'),
+        (dict(num_samples=0), '0 samples cannot be drawn'),
+    ],
+)
 def test_what_cannot_be_drawn_is_explained(pets, tmp_path, change, message):
     num_samples = change.pop('num_samples', 4)
     pets.cfg.update(change)
@@ -865,12 +952,23 @@ def test_what_cannot_be_drawn_is_explained(pets, tmp_path, change, message):
 
 
 def test_the_tool_finds_nothing_in_the_demo_and_draws_it(digits, tmp_path):
-    done = subprocess.run([
-        sys.executable, TOOL, 'lightvit_mm::finetune_mask_rcnn_lightvit_t.py',
-        '--cfg-options', f'data_root={digits / "detection"}', '--show-dir',
-        'drawn', '--num-samples', '2'
-    ], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            TOOL,
+            'lightvit_mm::finetune_mask_rcnn_lightvit_t.py',
+            '--cfg-options',
+            f'data_root={digits / "detection"}',
+            '--show-dir',
+            'drawn',
+            '--num-samples',
+            '2',
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout[-4000:]
     assert 'train: 8 images, ' in done.stdout
     assert 'val, test: 4 images, ' in done.stdout
@@ -881,6 +979,7 @@ def test_the_tool_finds_nothing_in_the_demo_and_draws_it(digits, tmp_path):
 
 def test_the_tool_fails_for_a_fault(pets, tmp_path, monkeypatch, capsys):
     import check_dataset
+
     change(1, area=0)(pets.data['train'])
     path = tmp_path / 'own.py'
     pets.config().dump(path)
@@ -892,14 +991,18 @@ def test_the_tool_fails_for_a_fault(pets, tmp_path, monkeypatch, capsys):
 
 
 def test_the_tool_draws_nothing_of_data_that_cannot_be_read(
-        pets, tmp_path, monkeypatch, capsys):
+    pets, tmp_path, monkeypatch, capsys
+):
     import check_dataset
+
     without(1, 'area')(pets.data['train'])
     path = tmp_path / 'own.py'
     pets.config().dump(path)
-    monkeypatch.setattr(sys, 'argv', [
-        'check_dataset.py', str(path), '--show-dir', str(tmp_path / 'drawn')
-    ])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        ['check_dataset.py', str(path), '--show-dir', str(tmp_path / 'drawn')],
+    )
     with pytest.raises(SystemExit, match='cannot be drawn before the faults'):
         check_dataset.main()
     assert coco.NO_FIELD.title in capsys.readouterr().out

@@ -1,4 +1,5 @@
 """The check of the environment: what it says, and the remedy of each fault."""
+
 import os
 import re
 import subprocess
@@ -17,10 +18,8 @@ mmcv = pytest.importorskip('mmcv')
 ROOT = Path(__file__).parents[1]
 STACKS = ROOT / 'requirements/stacks'
 LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
-MODULES = ('numpy', 'torch', 'torchvision', 'cv2', 'mmengine', 'mmcv',
-           *LIBRARIES)
-MMCV = ('pip install (--force-reinstall --no-deps mmcv-lite==2.1.0|'
-        'onedl-mmcv==2.3.6)$')
+MODULES = ('numpy', 'torch', 'torchvision', 'cv2', 'mmengine', 'mmcv', *LIBRARIES)
+MMCV = 'pip install (--force-reinstall --no-deps mmcv-lite==2.1.0|onedl-mmcv==2.3.6)$'
 
 
 def run(folder, *options):
@@ -31,7 +30,8 @@ def run(folder, *options):
         cwd=folder,
         env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
         capture_output=True,
-        text=True)
+        text=True,
+    )
 
 
 def rows(out):
@@ -61,20 +61,21 @@ def test_a_healthy_environment(tmp_path):
             assert 'builds lightvit_mm.LightViT' in said[module]
 
     import mmcv._ext as ext
+
     for operator in ('nms', 'softnms', 'roi_align', 'modulated_deform_conv'):
         substituted = 'lightvit_mm.mmcv_ext' in said['mmcv']
         assert substituted == ext.__file__.endswith('mmcv_ext.py')
-        assert substituted == bool(
-            re.search(rf'\W{operator}\W', said['mmcv']))
+        assert substituted == bool(re.search(rf'\W{operator}\W', said['mmcv']))
     assert said['LightViT-T'].strip() == (
-        '(1, 3, 224, 224) -> '
-        '(1, 64, 28, 28), (1, 128, 14, 14), (1, 256, 7, 7)')
+        '(1, 3, 224, 224) -> (1, 64, 28, 28), (1, 128, 14, 14), (1, 256, 7, 7)'
+    )
 
 
 def test_a_missing_mmcv_is_a_line_of_the_report(tmp_path):
     """Not an error at the import of this package."""
     (tmp_path / 'mmcv.py').write_text(
-        'raise ModuleNotFoundError("No module named \'mmcv\'", name="mmcv")')
+        'raise ModuleNotFoundError("No module named \'mmcv\'", name="mmcv")'
+    )
     done = run(tmp_path)
     assert done.returncode == 1 and not done.stderr.startswith('Traceback')
     said = rows(done.stdout)
@@ -117,41 +118,76 @@ def forget(monkeypatch, module):
     del sys.modules[module]
 
 
-@pytest.mark.parametrize('check, module, error, command', [
-    ('torch', 'torch', ModuleNotFoundError("No module named 'torch'"),
-     r'pip install torch==\S+ torchvision==\S+$'),
-    ('cv2', 'cv2', ImportError('libGL.so.1: cannot open shared object file'),
-     r'--force-reinstall --no-deps opencv-python-headless==[\d.]+$'),
-    ('cv2', 'cv2', ImportError('numpy.core.multiarray failed to import'),
-     r'pip install "numpy<2" "opencv-python\S*<4.12"'),
-    ('torchvision', 'torchvision',
-     RuntimeError('operator torchvision::nms does not exist'),
-     r'uninstall -y torchvision && \S+ -m pip install torch==\S+ torchvision'),
-    ('torchvision', 'torchvision',
-     AttributeError("partially initialized module 'torchvision' has no "
-                    "attribute 'extension'"),
-     r'uninstall -y torchvision && \S+ -m pip install torch==\S+ torchvision'),
-    ('mmcv', 'mmcv._ext',
-     ImportError('/mmcv/_ext.cpython-311.so: undefined symbol: _ZNK3c10'),
-     MMCV),
-    ('mmcv', 'mmcv._ext', ModuleNotFoundError("No module named 'mmcv._ext'"),
-     r'pip install --force-reinstall --no-deps \S+$'),
-    ('mmengine', 'pkg_resources',
-     ModuleNotFoundError("No module named 'pkg_resources'"),
-     r'pip install --force-reinstall --no-deps \S+$'),
-    ('mmengine', 'mmengine', ModuleNotFoundError("No module named 'yapf'"),
-     r'pip install yapf$'),
-    ('numpy', 'numpy', SystemError('something new'), 'none is known'),
-])
-def test_an_import_that_fails(report, monkeypatch, check, module, error,
-                              command):
+@pytest.mark.parametrize(
+    'check, module, error, command',
+    [
+        (
+            'torch',
+            'torch',
+            ModuleNotFoundError("No module named 'torch'"),
+            r'pip install torch==\S+ torchvision==\S+$',
+        ),
+        (
+            'cv2',
+            'cv2',
+            ImportError('libGL.so.1: cannot open shared object file'),
+            r'--force-reinstall --no-deps opencv-python-headless==[\d.]+$',
+        ),
+        (
+            'cv2',
+            'cv2',
+            ImportError('numpy.core.multiarray failed to import'),
+            r'pip install "numpy<2" "opencv-python\S*<4.12"',
+        ),
+        (
+            'torchvision',
+            'torchvision',
+            RuntimeError('operator torchvision::nms does not exist'),
+            r'uninstall -y torchvision && \S+ -m pip install torch==\S+ torchvision',
+        ),
+        (
+            'torchvision',
+            'torchvision',
+            AttributeError(
+                "partially initialized module 'torchvision' has no "
+                "attribute 'extension'"
+            ),
+            r'uninstall -y torchvision && \S+ -m pip install torch==\S+ torchvision',
+        ),
+        (
+            'mmcv',
+            'mmcv._ext',
+            ImportError('/mmcv/_ext.cpython-311.so: undefined symbol: _ZNK3c10'),
+            MMCV,
+        ),
+        (
+            'mmcv',
+            'mmcv._ext',
+            ModuleNotFoundError("No module named 'mmcv._ext'"),
+            r'pip install --force-reinstall --no-deps \S+$',
+        ),
+        (
+            'mmengine',
+            'pkg_resources',
+            ModuleNotFoundError("No module named 'pkg_resources'"),
+            r'pip install --force-reinstall --no-deps \S+$',
+        ),
+        (
+            'mmengine',
+            'mmengine',
+            ModuleNotFoundError("No module named 'yapf'"),
+            r'pip install yapf$',
+        ),
+        ('numpy', 'numpy', SystemError('something new'), 'none is known'),
+    ],
+)
+def test_an_import_that_fails(report, monkeypatch, check, module, error, command):
     if isinstance(error, ImportError):
         quoted = re.search("named '(.*)'", str(error))
         # As the loader of compiled modules, which leaves their package out.
         error.name = quoted[1] if quoted else module.rpartition('.')[2]
     forget(monkeypatch, module)
-    monkeypatch.setattr(
-        sys, 'meta_path', [Raise(module, error), *sys.meta_path])
+    monkeypatch.setattr(sys, 'meta_path', [Raise(module, error), *sys.meta_path])
     status, said = report(check)
     assert status == 1
     assert f'WRONG\n{"":13}{type(error).__name__}: {error}\n' in said
@@ -171,12 +207,14 @@ def test_numpy_that_is_too_new_for_pytorch(report, monkeypatch):
     assert 'pip install "numpy<2" "opencv-python<4.12"' in said
 
 
-@pytest.mark.parametrize('version, index', [
-    ('2.6.0', ''),
-    ('2.6.0+cu124', ' --index-url https://download.pytorch.org/whl/cu124'),
-])
-def test_torchvision_comes_from_where_pytorch_did(report, monkeypatch, version,
-                                                  index):
+@pytest.mark.parametrize(
+    'version, index',
+    [
+        ('2.6.0', ''),
+        ('2.6.0+cu124', ' --index-url https://download.pytorch.org/whl/cu124'),
+    ],
+)
+def test_torchvision_comes_from_where_pytorch_did(report, monkeypatch, version, index):
     import torchvision
 
     def nms(*args):
@@ -208,20 +246,25 @@ def test_a_library_that_is_too_old_for_mmcv(report, monkeypatch):
     pytest.importorskip('mmdet')
     for module in ('mmdet', 'mmdet.registry'):
         forget(monkeypatch, module)
-    error = AssertionError('MMCV==2.1.0 is used but incompatible. Please '
-                           'install mmcv>=2.0.0rc4, <2.1.0.')
-    monkeypatch.setattr(
-        sys, 'meta_path', [Raise('mmdet', error), *sys.meta_path])
+    error = AssertionError(
+        'MMCV==2.1.0 is used but incompatible. Please install mmcv>=2.0.0rc4, <2.1.0.'
+    )
+    monkeypatch.setattr(sys, 'meta_path', [Raise('mmdet', error), *sys.meta_path])
     status, said = report('mmdet')
     assert status == 1
     assert re.search(r'pip install mmdet==[\d.]+$', said), said
 
 
 def test_a_start_up_file_that_is_not_read(report, monkeypatch):
-    monkeypatch.setattr(sys, 'meta_path', [
-        finder for finder in sys.meta_path
-        if type(finder).__name__ != 'SubstituteFinder'
-    ])
+    monkeypatch.setattr(
+        sys,
+        'meta_path',
+        [
+            finder
+            for finder in sys.meta_path
+            if type(finder).__name__ != 'SubstituteFinder'
+        ],
+    )
     status, said = report('lightvit_mm')
     assert status == 1
     assert 'lightvit_mm.pth was not read' in said
@@ -229,8 +272,7 @@ def test_a_start_up_file_that_is_not_read(report, monkeypatch):
 
 
 @pytest.mark.parametrize('library', LIBRARIES)
-def test_a_library_that_is_not_installed_is_no_fault(report, monkeypatch,
-                                                     library):
+def test_a_library_that_is_not_installed_is_no_fault(report, monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setattr(check_env, 'distributions', lambda module: {})
     assert report(library) == (0, 'not installed, which is no fault')
@@ -244,9 +286,13 @@ def test_setuptools_without_pkg_resources_is_no_fault(report, monkeypatch):
 
 
 def test_remedies_are_what_the_stacks_pin():
-    for stack, versions in (('openmmlab', check_env.TESTED.values()),
-                            ('onedl', [check_env.FORK_MMCV])):
-        pins = ''.join((STACKS / f'{name}.txt').read_text()
-                       for name in (stack, 'current', 'common'))
+    for stack, versions in (
+        ('openmmlab', check_env.TESTED.values()),
+        ('onedl', [check_env.FORK_MMCV]),
+    ):
+        pins = ''.join(
+            (STACKS / f'{name}.txt').read_text()
+            for name in (stack, 'current', 'common')
+        )
         for requirement in ' '.join(versions).split():
             assert f'{requirement}\n' in pins

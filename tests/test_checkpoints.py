@@ -4,6 +4,7 @@ The authors' names and shapes are from ``golden/official_state_dicts.json``,
 the state dicts of their released code: the classifiers, and the backbones of
 their detectors.
 """
+
 import functools
 import json
 import os
@@ -26,23 +27,29 @@ from mmengine.logging import MMLogger
 from mmengine.runner import load_checkpoint
 
 from lightvit_mm import LightViT, checkpoints
-from lightvit_mm.checkpoints import (RELEASED, CheckpointError, convert,
-                                     detect_layout, read_state_dict,
-                                     save_state_dict)
+from lightvit_mm.checkpoints import (
+    RELEASED,
+    CheckpointError,
+    convert,
+    detect_layout,
+    read_state_dict,
+    save_state_dict,
+)
 
 from . import golden
 
 ROOT = Path(__file__).resolve().parents[1]
-OFFICIAL = json.loads(
-    (golden.FOLDER / 'official_state_dicts.json').read_text())
+OFFICIAL = json.loads((golden.FOLDER / 'official_state_dicts.json').read_text())
 CASES = {
     case['arch'].split('_')[1]: case
-    for case in golden.load('golden') if case['kind'] == 'cls'
+    for case in golden.load('golden')
+    if case['kind'] == 'cls'
 }
 FILES = dict(
     tiny='lightvit_tiny_78.7.ckpt',
     small='lightvit_small_80.9.ckpt',
-    base='lightvit_base_82.1.ckpt')
+    base='lightvit_base_82.1.ckpt',
+)
 TINY = 'lightvit://tiny-in1k'
 # A network that is quickly written, for what does not depend on its size.
 NANO = dict(
@@ -50,7 +57,8 @@ NANO = dict(
     depths=(1, 1, 1),
     num_heads=(2, 2, 4),
     mlp_ratios=(2, 2, 2),
-    num_tokens=2)
+    num_tokens=2,
+)
 
 # mmdet 2.14: Mask R-CNN with an FPN of 256 channels on COCO's 80 classes.
 MMDET_2_HEADS = {
@@ -82,7 +90,7 @@ def snapshot(model):
     return {key: value.clone() for key, value in model.state_dict().items()}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def authors_weights(arch):
     """A classifier of the golden cases under the authors' names."""
     buffers = LightViT(arch).state_dict()
@@ -91,7 +99,9 @@ def authors_weights(arch):
         {
             key: buffers[key] if key in buffers else torch.empty(shape)
             for key, shape in shapes.items()
-        }, CASES[arch]['salt'])
+        },
+        CASES[arch]['salt'],
+    )
 
 
 def mmdet_2_weights(sizes=lambda shape: shape):
@@ -106,7 +116,7 @@ def mmdet_2_weights(sizes=lambda shape: shape):
         shapes[f'neck.{key}'] = [256 if s == 16 else s for s in shape]
     for key, shape in MMDET_2_HEADS.items():
         outs = shape[1] if 'upsample' in key else shape[0]
-        shapes.update({f'{key}.weight': shape, f'{key}.bias': (outs, )})
+        shapes.update({f'{key}.weight': shape, f'{key}.bias': (outs,)})
     weights = {}
     for key, shape in shapes.items():
         if key.endswith(('relative_position_index', 'num_batches_tracked')):
@@ -124,6 +134,7 @@ def small_authors_weights():
 
 def build_classifier(arch):
     from mmpretrain.registry import MODELS
+
     cfg = Config.fromfile(ROOT / 'configs/_base_/lightvit_classifier.py').model
     cfg.backbone.arch = arch
     cfg.neck.in_channels = LightViT.arch_zoo[arch]['embed_dims'][-1]
@@ -133,6 +144,7 @@ def build_classifier(arch):
 def build_detector(**backbone):
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
+
     register_all_modules(init_default_scope=False)
     cfg = Config.fromfile(ROOT / 'configs/mask_rcnn_lightvit_t_1x.py').model
     cfg.backbone.update(backbone)
@@ -163,14 +175,16 @@ def as_trained(weights):
         model=weights,
         ema_model=None,
         optimizer=dict(state={}, param_groups=[dict(lr=1e-3, params=[0])]),
-        dyrep=None)
+        dyrep=None,
+    )
 
 
 WRAPPERS = dict(
     bare=lambda weights: weights,
     state_dict=lambda weights: dict(state_dict=weights),
     model=as_trained,
-    ema_model=lambda weights: dict(epoch=1, model=None, ema_model=weights))
+    ema_model=lambda weights: dict(epoch=1, model=None, ema_model=weights),
+)
 
 
 def save_as(path, weights, wrapper, prefix):
@@ -178,15 +192,17 @@ def save_as(path, weights, wrapper, prefix):
     torch.save(WRAPPERS[wrapper](weights), path)
 
 
-@pytest.mark.parametrize('arch, wrapper, prefix', [
-    ('tiny', 'bare', ''),
-    ('tiny', 'state_dict', 'module.'),
-    ('tiny', 'model', ''),
-    ('small', 'model', 'module.'),
-    ('base', 'state_dict', ''),
-])
-def test_published_classifiers_give_the_golden_logits(folder, arch, wrapper,
-                                                      prefix):
+@pytest.mark.parametrize(
+    'arch, wrapper, prefix',
+    [
+        ('tiny', 'bare', ''),
+        ('tiny', 'state_dict', 'module.'),
+        ('tiny', 'model', ''),
+        ('small', 'model', 'module.'),
+        ('base', 'state_dict', ''),
+    ],
+)
+def test_published_classifiers_give_the_golden_logits(folder, arch, wrapper, prefix):
     save_as(folder / FILES[arch], authors_weights(arch), wrapper, prefix)
     model = build_classifier(arch).double().eval()
     load_checkpoint(model, f'lightvit://{arch}-in1k', strict=True)
@@ -197,10 +213,12 @@ def test_published_classifiers_give_the_golden_logits(folder, arch, wrapper,
         logits = model(torch.from_numpy(image.astype(np.float32)).double())
     expected = case['outputs'][0]
     np.testing.assert_allclose(
-        logits, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+        logits, expected, rtol=0, atol=1e-4 * np.abs(expected).max()
+    )
     num_parameters = sum(p.numel() for p in model.parameters()) / 1e6
     assert num_parameters == pytest.approx(
-        dict(tiny=9.378, small=19.200, base=35.196)[arch], abs=5e-4)
+        dict(tiny=9.378, small=19.200, base=35.196)[arch], abs=5e-4
+    )
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.', 'module.module.'])
@@ -214,8 +232,7 @@ def test_every_wrapping_is_read(tmp_path, wrapper, prefix):
 def test_the_published_part_is_taken_and_said_so(tmp_path, log):
     parts = {
         name: {'global_token': torch.full((1, 2, 3), value)}
-        for name, value in (('ema_model', 0.), ('model', 1.), ('state_dict',
-                                                               2.))
+        for name, value in (('ema_model', 0.0), ('model', 1.0), ('state_dict', 2.0))
     }
     torch.save(parts, tmp_path / 'file')
     assert_same(read_state_dict(tmp_path / 'file'), parts['state_dict'])
@@ -249,15 +266,15 @@ def test_a_prefix_may_be_given(folder):
     init_cfg = dict(type='Pretrained', checkpoint=TINY, prefix='backbone.')
     model = LightViT('tiny', init_cfg=init_cfg)
     model.init_weights()
-    assert torch.equal(model.norm2.weight,
-                       authors_weights('tiny')['norm.weight'].float())
+    assert torch.equal(
+        model.norm2.weight, authors_weights('tiny')['norm.weight'].float()
+    )
 
 
 @pytest.mark.parametrize('arch', ['tiny', 'small', 'base'])
 def test_names_and_shapes_are_the_authors(arch):
     assert {
-        key: list(value.shape)
-        for key, value in LightViT(arch).state_dict().items()
+        key: list(value.shape) for key, value in LightViT(arch).state_dict().items()
     } == OFFICIAL[f'detection/lightvit_{arch}']
 
 
@@ -267,7 +284,10 @@ def test_a_detector_of_mmdet_2_goes_there_and_back(tmp_path):
         dict(
             meta=dict(CLASSES=('person', 'bicycle'), epoch=12, config='...'),
             state_dict=weights,
-            optimizer=dict(state={}, param_groups=[])), tmp_path / '2.pth')
+            optimizer=dict(state={}, param_groups=[]),
+        ),
+        tmp_path / '2.pth',
+    )
     ours = convert(read_state_dict(tmp_path / '2.pth'), 'detector')
     save_state_dict(ours, tmp_path / '3.pth', dict())
 
@@ -291,8 +311,7 @@ def test_a_classifier_goes_there_and_back():
 def test_the_backbone_of_a_classifier(layout, log):
     weights = small_authors_weights()
     expected = {
-        key.replace('norm.', 'norm2.') if key.startswith('norm.') else key:
-        value
+        key.replace('norm.', 'norm2.') if key.startswith('norm.') else key: value
         for key, value in weights.items()
         if not key.startswith(('neck.', 'head.'))
     }
@@ -303,40 +322,49 @@ def test_the_backbone_of_a_classifier(layout, log):
     assert 'left out: neck.0.weight' in log.text
 
 
-@pytest.mark.parametrize('heads, layout', [
-    (('rpn_head.', 'roi_head.'), 'detector'),
-    (('roi_head.', ), 'detector'),
-    (('bbox_head.', ), 'detector'),
-    (('decode_head.', ), 'model'),
-])
+@pytest.mark.parametrize(
+    'heads, layout',
+    [
+        (('rpn_head.', 'roi_head.'), 'detector'),
+        (('roi_head.',), 'detector'),
+        (('bbox_head.',), 'detector'),
+        (('decode_head.',), 'model'),
+    ],
+)
 def test_the_backbone_of_any_model(heads, layout):
-    backbone = {
-        key: torch.rand(1, 2, 3)
-        for key in OFFICIAL['detection/lightvit_tiny']
-    }
+    backbone = {key: torch.rand(1, 2, 3) for key in OFFICIAL['detection/lightvit_tiny']}
     model = {f'backbone.{key}': value for key, value in backbone.items()}
     model.update({f'{head}conv.weight': torch.rand(1) for head in heads})
     assert detect_layout(model) == layout
     assert_same(convert(model, 'backbone'), backbone)
 
 
-@pytest.mark.parametrize('make, to, message', [
-    (mmdet_2_weights, 'classifier', "detector.*'classifier'.*'authors'"),
-    (small_authors_weights, 'detector', "authors' classifier.*'detector'"),
-    (lambda: {'conv1.weight': torch.ones(1)}, 'backbone',
-     "No LightViT: the keys are conv1.weight.*mmdet 2.x"),
-])
+@pytest.mark.parametrize(
+    'make, to, message',
+    [
+        (mmdet_2_weights, 'classifier', "detector.*'classifier'.*'authors'"),
+        (small_authors_weights, 'detector', "authors' classifier.*'detector'"),
+        (
+            lambda: {'conv1.weight': torch.ones(1)},
+            'backbone',
+            'No LightViT: the keys are conv1.weight.*mmdet 2.x',
+        ),
+    ],
+)
 def test_what_cannot_be_converted(make, to, message):
     with pytest.raises(CheckpointError, match=message):
         convert(make(), to)
 
 
 @pytest.mark.parametrize('layout', ['authors', 'classifier'])
-@pytest.mark.parametrize('name, message', [
-    ('head.bias', r'Missing: .*head\.fc\.bias.*Left over: nothing'),
-    ('neck.1.weight', r'Missing: .*neck\.1\.weight'),
-    ('norm.weight', r'Missing: .*backbone\.norm2\.weight'),
-])
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('head.bias', r'Missing: .*head\.fc\.bias.*Left over: nothing'),
+        ('neck.1.weight', r'Missing: .*neck\.1\.weight'),
+        ('norm.weight', r'Missing: .*backbone\.norm2\.weight'),
+    ],
+)
 def test_a_part_of_a_classifier_gives_the_backbone_only(layout, name, message):
     weights = convert(small_authors_weights(), layout)
     key = list(weights)[list(small_authors_weights()).index(name)]
@@ -348,15 +376,14 @@ def test_a_part_of_a_classifier_gives_the_backbone_only(layout, name, message):
 
 
 def test_an_unknown_part_of_a_classifier_is_named():
-    weights = dict(small_authors_weights(), **{'head.aux.weight':
-                                               torch.ones(1)})
+    weights = dict(small_authors_weights(), **{'head.aux.weight': torch.ones(1)})
     with pytest.raises(CheckpointError, match=r'Left over: .*head\.fc\.aux'):
         convert(weights, 'classifier')
 
 
 @pytest.mark.parametrize('num_tokens', [8, 512])
 def test_another_number_of_tokens_is_kept_and_said(log, num_tokens):
-    weights = mmdet_2_weights(lambda shape: (1, ))
+    weights = mmdet_2_weights(lambda shape: (1,))
     token = torch.ones(1, num_tokens, 64)
     weights['backbone.global_token'] = token
     converted = convert(weights, 'detector')
@@ -371,13 +398,13 @@ class Bomb:
         self.path = str(path)
 
     def __reduce__(self):
-        return os.mkdir, (self.path, )
+        return os.mkdir, (self.path,)
 
 
 def cut(path, weights, fraction, **kwargs):
     torch.save(weights, path, **kwargs)
     content = path.read_bytes()
-    path.write_bytes(content[:int(len(content) * fraction)])
+    path.write_bytes(content[: int(len(content) * fraction)])
 
 
 def write_zip(path):
@@ -389,45 +416,69 @@ def damage(path, weights):
     torch.save(weights, path)
     content = path.read_bytes()
     at = content.index(b'global_token')
-    path.write_bytes(content[:at] + bytes(64) + content[at + 64:])
+    path.write_bytes(content[:at] + bytes(64) + content[at + 64 :])
 
 
 BAD_FILES = {
-    'page': (lambda path, _: path.write_text('<!DOCTYPE html><html>'),
-             'is not a checkpoint.*<!DOCTYPE html'),
+    'page': (
+        lambda path, _: path.write_text('<!DOCTYPE html><html>'),
+        'is not a checkpoint.*<!DOCTYPE html',
+    ),
     'empty': (lambda path, _: path.write_bytes(b''), 'is not a checkpoint'),
     'zip': (lambda path, _: write_zip(path), 'cannot be read'),
     'cut at 10%': (lambda path, w: cut(path, w, 0.1), 'is cut short: its'),
     'cut at 99%': (lambda path, w: cut(path, w, 0.99), 'is cut short: its'),
-    'old, cut at 1%':
-    (lambda path, w: cut(path, w, .01, _use_new_zipfile_serialization=False),
-     'cannot be read: it is cut short'),
-    'old, cut at 60%':
-    (lambda path, w: cut(path, w, .6, _use_new_zipfile_serialization=False),
-     'cannot be read: it is cut short'),
+    'old, cut at 1%': (
+        lambda path, w: cut(path, w, 0.01, _use_new_zipfile_serialization=False),
+        'cannot be read: it is cut short',
+    ),
+    'old, cut at 60%': (
+        lambda path, w: cut(path, w, 0.6, _use_new_zipfile_serialization=False),
+        'cannot be read: it is cut short',
+    ),
     'damaged': (damage, 'cannot be read'),
-    'no weights': (lambda path, w: torch.save(dict(epoch=3, lr=.1), path),
-                   'holds no weights.*the keys epoch, lr'),
-    'optimizer': (lambda path, w: torch.save(
-        dict(model=None, optimizer=dict(state={0: w['norm.bias']})), path),
-                  'holds no weights.*model, optimizer'),
-    'list': (lambda path, w: torch.save(list(w.values()), path),
-             'holds no weights.*list'),
-    'numbered': (lambda path, w: torch.save({0: w['norm.bias']}, path),
-                 'holds no weights.*the keys 0'),
-    'a model': (lambda path, w: torch.save(torch.nn.Linear(1, 1), path),
-                r'was refused.*Linear'),
-    'no LightViT': (lambda path, w: torch.save(
-        torch.nn.Linear(1, 1).state_dict(), path), 'No LightViT'),
-    'no head': (lambda path, w: torch.save(
-        {k: v for k, v in w.items() if k != 'head.weight'}, path),
-                r'Missing: .*head\.fc\.weight'),
-    'no block': (lambda path, w: torch.save(
-        {k: v for k, v in w.items() if not k.startswith('stages.1.0')}, path),
-                 r'do not fit.*Missing: .*stages\.1\.0\.norm'),
-    'another size': (lambda path, w: torch.save(
-        dict(w, global_token=torch.ones(1, 9, 8)), path),
-                     r'global_token is \(1, 9, 8\), not \(1, 2, 8\)'),
+    'no weights': (
+        lambda path, w: torch.save(dict(epoch=3, lr=0.1), path),
+        'holds no weights.*the keys epoch, lr',
+    ),
+    'optimizer': (
+        lambda path, w: torch.save(
+            dict(model=None, optimizer=dict(state={0: w['norm.bias']})), path
+        ),
+        'holds no weights.*model, optimizer',
+    ),
+    'list': (
+        lambda path, w: torch.save(list(w.values()), path),
+        'holds no weights.*list',
+    ),
+    'numbered': (
+        lambda path, w: torch.save({0: w['norm.bias']}, path),
+        'holds no weights.*the keys 0',
+    ),
+    'a model': (
+        lambda path, w: torch.save(torch.nn.Linear(1, 1), path),
+        r'was refused.*Linear',
+    ),
+    'no LightViT': (
+        lambda path, w: torch.save(torch.nn.Linear(1, 1).state_dict(), path),
+        'No LightViT',
+    ),
+    'no head': (
+        lambda path, w: torch.save(
+            {k: v for k, v in w.items() if k != 'head.weight'}, path
+        ),
+        r'Missing: .*head\.fc\.weight',
+    ),
+    'no block': (
+        lambda path, w: torch.save(
+            {k: v for k, v in w.items() if not k.startswith('stages.1.0')}, path
+        ),
+        r'do not fit.*Missing: .*stages\.1\.0\.norm',
+    ),
+    'another size': (
+        lambda path, w: torch.save(dict(w, global_token=torch.ones(1, 9, 8)), path),
+        r'global_token is \(1, 9, 8\), not \(1, 2, 8\)',
+    ),
 }
 
 
@@ -438,10 +489,9 @@ def victim():
 
 def nano_authors_weights():
     """A classifier that fits the victim, under the authors' names."""
-    model = LightViT(NANO, out_indices=(2, ), out_type='raw')
+    model = LightViT(NANO, out_indices=(2,), out_type='raw')
     weights = {
-        key.replace('norm2.', 'norm.') if key.startswith('norm2') else key:
-        value + 1
+        key.replace('norm2.', 'norm.') if key.startswith('norm2') else key: value + 1
         for key, value in model.state_dict().items()
     }
     for key in ('neck.0', 'neck.1', 'head'):
@@ -459,15 +509,11 @@ def test_a_good_file_changes_everything(folder, victim):
         for key, value in victim.state_dict().items()
         if torch.equal(value, before[key])
     }
-    assert same == {
-        f'norm{i}.{name}'
-        for i in (0, 1) for name in ('weight', 'bias')
-    }
+    assert same == {f'norm{i}.{name}' for i in (0, 1) for name in ('weight', 'bias')}
 
 
 @pytest.mark.parametrize('name', BAD_FILES)
-def test_a_bad_file_has_its_own_error_and_changes_nothing(
-        folder, victim, name):
+def test_a_bad_file_has_its_own_error_and_changes_nothing(folder, victim, name):
     make, message = BAD_FILES[name]
     make(folder / FILES['tiny'], nano_authors_weights())
     before = snapshot(victim)
@@ -481,19 +527,23 @@ def test_weights_of_another_architecture(folder):
     model = LightViT('tiny', init_cfg=dict(type='Pretrained', checkpoint=TINY))
     before = snapshot(model)
     with pytest.raises(
-            RuntimeError,
-            match=r'global_token is \(1, 16, 96\), not \(1, 8, 64\)'):
+        RuntimeError, match=r'global_token is \(1, 16, 96\), not \(1, 8, 64\)'
+    ):
         model.init_weights()
     assert_same(model.state_dict(), before)
 
 
-@pytest.mark.parametrize('save', [
-    lambda content, path: torch.save(content, path),
-    lambda content, path: torch.save(
-        content, path, _use_new_zipfile_serialization=False),
-    lambda content, path: path.write_bytes(pickle.dumps(content)),
-    lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2)),
-])
+@pytest.mark.parametrize(
+    'save',
+    [
+        lambda content, path: torch.save(content, path),
+        lambda content, path: torch.save(
+            content, path, _use_new_zipfile_serialization=False
+        ),
+        lambda content, path: path.write_bytes(pickle.dumps(content)),
+        lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2)),
+    ],
+)
 def test_code_is_refused_and_does_not_run(folder, tmp_path, victim, save):
     path = folder / FILES['tiny']
     marker = tmp_path / 'code-has-run'
@@ -552,9 +602,13 @@ def test_no_network_says_which_file_to_put_where(cache, monkeypatch):
     monkeypatch.setattr(checkpoints, 'download_url_to_file', fail)
     with pytest.raises(RuntimeError) as error:
         load_checkpoint(LightViT(NANO), TINY)
-    for part in ('https://github.com/hunto/LightViT/releases/download/v0.0.1/'
-                 'lightvit_tiny_78.7.ckpt', 'Name or service not known',
-                 f'put {FILES["tiny"]} into {cache}', 'LIGHTVIT_CHECKPOINTS'):
+    for part in (
+        'https://github.com/hunto/LightViT/releases/download/v0.0.1/'
+        'lightvit_tiny_78.7.ckpt',
+        'Name or service not known',
+        f'put {FILES["tiny"]} into {cache}',
+        'LIGHTVIT_CHECKPOINTS',
+    ):
         assert part in str(error.value)
     assert downloads(cache) == []
 
@@ -566,13 +620,12 @@ def server(cache, monkeypatch, tmp_path):
     content = (tmp_path / 'file').read_bytes()
 
     class Handler(BaseHTTPRequestHandler):
-
         def do_GET(self):
             self.server.requests.append(self.path)
             self.send_response(200)
             self.send_header('Content-Length', str(len(content)))
             self.end_headers()
-            self.wfile.write(content[:self.server.sent])
+            self.wfile.write(content[: self.server.sent])
 
         def log_message(self, *args):
             pass
@@ -582,8 +635,8 @@ def server(cache, monkeypatch, tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     monkeypatch.setitem(
-        RELEASED, TINY,
-        f'http://127.0.0.1:{server.server_port}/{FILES["tiny"]}')
+        RELEASED, TINY, f'http://127.0.0.1:{server.server_port}/{FILES["tiny"]}'
+    )
     yield server
     server.shutdown()
     server.server_close()
@@ -631,7 +684,8 @@ def run_tool(*args):
         [sys.executable, ROOT / 'tools/convert_checkpoint.py', *args],
         env=dict(os.environ, PYTHONPATH=str(ROOT)),
         capture_output=True,
-        text=True)
+        text=True,
+    )
 
 
 def test_the_tool_converts_there_and_back(tmp_path):
@@ -668,8 +722,7 @@ def test_the_tool_never_overwrites_its_input(tmp_path, monkeypatch):
     link.symlink_to(path)
     before = path.read_bytes()
     tool = str(ROOT / 'tools/convert_checkpoint.py')
-    monkeypatch.setattr(
-        sys, 'argv', [tool, str(path), str(link), '--to', 'backbone'])
+    monkeypatch.setattr(sys, 'argv', [tool, str(path), str(link), '--to', 'backbone'])
     with pytest.raises(SystemExit, match='is the input itself'):
         runpy.run_path(tool, run_name='__main__')
     assert path.read_bytes() == before and link.is_symlink()

@@ -1,4 +1,5 @@
 """The ImageNet recipe, and the models by their names."""
+
 import math
 import subprocess
 import sys
@@ -18,12 +19,16 @@ from mmengine.runner import save_checkpoint
 from PIL import Image
 from torchvision import transforms
 
-import lightvit_mm  # noqa: F401
+import lightvit_mm
 
 mmpretrain = pytest.importorskip('mmpretrain')
-from mmpretrain import (FeatureExtractor,  # noqa: E402
-                        ImageClassificationInferencer, get_model,
-                        inference_model, list_models)
+from mmpretrain import (  # noqa: E402
+    FeatureExtractor,
+    ImageClassificationInferencer,
+    get_model,
+    inference_model,
+    list_models,
+)
 from mmpretrain.structures import DataSample  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -63,29 +68,39 @@ def test_config_is_the_published_recipe(size):
     """The paper's Table 2 and the settings of the released code."""
     cfg = load(size)
     assert cfg.model.backbone.arch == ARCHS[size]
-    assert cfg.model.backbone.drop_path_rate == dict(t=.1, s=.1, b=.3)[size]
+    assert cfg.model.backbone.drop_path_rate == dict(t=0.1, s=0.1, b=0.3)[size]
 
     assert cfg.train_dataloader.batch_size == 128
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=8 * 128)
     assert cfg.train_cfg.max_epochs == 300
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == (
-        'AdamW', 1e-3, 0.04)
+        'AdamW',
+        1e-3,
+        0.04,
+    )
     assert 'clip_grad' not in cfg.optim_wrapper
     assert 'custom_hooks' not in cfg  # no EMA
-    assert (cfg.optim_wrapper.get('type') == 'AmpOptimWrapper') == (
-        size == 'b')
+    assert (cfg.optim_wrapper.get('type') == 'AmpOptimWrapper') == (size == 'b')
 
     transforms = {t.type: t for t in cfg.train_dataloader.dataset.pipeline}
     assert list(transforms) == [
-        'LoadImageFromFile', 'RandomResizedCrop', 'RandomFlip', 'RandAugment',
-        'RandomErasing', 'PackInputs'
+        'LoadImageFromFile',
+        'RandomResizedCrop',
+        'RandomFlip',
+        'RandAugment',
+        'RandomErasing',
+        'PackInputs',
     ]
     crop = transforms['RandomResizedCrop']
     assert (crop.scale, crop.interpolation) == (224, 'bicubic')
     augment = transforms['RandAugment']
-    assert (augment.num_policies, augment.magnitude_level,
-            augment.total_level, augment.magnitude_std) == (2, 9, 10, 0.5)
+    assert (
+        augment.num_policies,
+        augment.magnitude_level,
+        augment.total_level,
+        augment.magnitude_std,
+    ) == (2, 9, 10, 0.5)
     erasing = transforms['RandomErasing']
     assert (erasing.erase_prob, erasing.mode) == (0.25, 'rand')
 
@@ -100,7 +115,7 @@ def test_decay_groups_are_the_authors(size):
     cfg.optim_wrapper.pop('loss_scale', None)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     names = {parameter: name for name, parameter in model.named_parameters()}
-    groups = {0.: set(), 0.04: set()}
+    groups = {0.0: set(), 0.04: set()}
     for group in optimizer.param_groups:
         assert group['lr'] == 1e-3
         for parameter in group['params']:
@@ -110,10 +125,12 @@ def test_decay_groups_are_the_authors(size):
     no_decay = {
         name
         for name, parameter in model.named_parameters()
-        if len(parameter.shape) == 1 or name.endswith('.bias')
-        or 'relative_position_bias_table' in name or 'global_token' in name
+        if len(parameter.shape) == 1
+        or name.endswith('.bias')
+        or 'relative_position_bias_table' in name
+        or 'global_token' in name
     }
-    assert groups[0.] == no_decay
+    assert groups[0.0] == no_decay
     # The convolutions and the linear layers, and nothing else.
     assert groups[0.04] == {
         f'{name}.weight'
@@ -129,8 +146,8 @@ def test_learning_rate_at_every_iteration(size):
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1e-3)
     schedulers = [
         PARAM_SCHEDULERS.build(
-            scheduler,
-            default_args=dict(optimizer=optimizer, epoch_length=per_epoch))
+            scheduler, default_args=dict(optimizer=optimizer, epoch_length=per_epoch)
+        )
         for scheduler in cfg.param_scheduler
     ]
     rates = []
@@ -143,8 +160,7 @@ def test_learning_rate_at_every_iteration(size):
     warm_up = np.linspace(1e-7, 1e-3, 20 * per_epoch)
     done = np.arange(280 * per_epoch) / (280 * per_epoch)
     cosine = 1e-6 + (1e-3 - 1e-6) * (1 + np.cos(math.pi * done)) / 2
-    np.testing.assert_allclose(
-        rates, np.concatenate([warm_up, cosine]), rtol=1e-6)
+    np.testing.assert_allclose(rates, np.concatenate([warm_up, cosine]), rtol=1e-6)
 
 
 def test_training_pipeline_runs(image_path):
@@ -158,7 +174,7 @@ def test_training_pipeline_runs(image_path):
 
 def test_erased_pixels_differ_from_each_other():
     erasing = dict(load('t').train_dataloader.dataset.pipeline[4])
-    erasing['erase_prob'] = 1.
+    erasing['erase_prob'] = 1.0
     grey = np.full((224, 224, 3), 77, np.uint8)
     erased = Compose([erasing])(dict(img=grey.copy()))['img']
     # Noise is the colour of the background where it rounds to it.
@@ -169,10 +185,13 @@ def test_erased_pixels_differ_from_each_other():
 def published_test_image(image):
     """(224, 224, 3), by torchvision, which the released code uses."""
     return np.asarray(
-        transforms.Compose([
-            transforms.Resize(256, transforms.InterpolationMode.BICUBIC),
-            transforms.CenterCrop(224)
-        ])(Image.fromarray(image)))
+        transforms.Compose(
+            [
+                transforms.Resize(256, transforms.InterpolationMode.BICUBIC),
+                transforms.CenterCrop(224),
+            ]
+        )(Image.fromarray(image))
+    )
 
 
 def test_test_pipeline_is_the_published_one(image, image_path):
@@ -190,15 +209,16 @@ def classifier():
 
 
 def test_batches_are_mixed_and_labels_stay_a_distribution(classifier):
-    images = torch.stack([torch.full((3, 32, 32), 50. * i) for i in range(4)])
+    images = torch.stack([torch.full((3, 32, 32), 50.0 * i) for i in range(4)])
     kinds = []
     for _ in range(60):
         batch = classifier.data_preprocessor(
             dict(
                 inputs=images.clone(),
-                data_samples=[
-                    DataSample().set_gt_label(7 * i) for i in range(4)
-                ]), training=True)
+                data_samples=[DataSample().set_gt_label(7 * i) for i in range(4)],
+            ),
+            training=True,
+        )
         inputs = batch['inputs']
         scores = torch.stack([s.gt_score for s in batch['data_samples']])
         assert scores.shape == (4, 1000)
@@ -245,27 +265,35 @@ METAFILE = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
 
 def run_python(code, cwd=ROOT, path=ROOT):
     """The last line that a script prints in a new interpreter."""
-    return subprocess.run([sys.executable, '-c', code],
-                          cwd=cwd,
-                          env={'PYTHONPATH': str(path)},
-                          capture_output=True,
-                          text=True,
-                          check=True).stdout.splitlines()[-1]
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=cwd,
+        env={'PYTHONPATH': str(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize('modules, loaded', [
-    ('lightvit_mm', False),
-    ('mmpretrain, lightvit_mm', True),
-])
+@pytest.mark.parametrize(
+    'modules, loaded',
+    [
+        ('lightvit_mm', False),
+        ('mmpretrain, lightvit_mm', True),
+    ],
+)
 def test_order_of_imports_does_not_matter(modules, loaded, tmp_path):
-    code = (f'import sys, {modules}\n'
-            "loaded = 'mmpretrain' in sys.modules\n"
-            'from mmpretrain import get_model, list_models\n'
-            "model = get_model('lightvit-tiny_8xb128_in1k')\n"
-            "print(loaded, list_models('lightvit*'), "
-            'type(model.backbone).__module__)')
+    code = (
+        f'import sys, {modules}\n'
+        "loaded = 'mmpretrain' in sys.modules\n"
+        'from mmpretrain import get_model, list_models\n'
+        "model = get_model('lightvit-tiny_8xb128_in1k')\n"
+        "print(loaded, list_models('lightvit*'), "
+        'type(model.backbone).__module__)'
+    )
     assert run_python(code, cwd=tmp_path) == (
-        f'{loaded} {NAMES} lightvit_mm.models.lightvit')
+        f'{loaded} {NAMES} lightvit_mm.models.lightvit'
+    )
 
 
 def test_installing_twice_registers_once():
@@ -278,7 +306,7 @@ def test_metafile_is_true():
     flops = dict(t=0.7e9, s=1.7e9, b=3.9e9)
     ap = {
         '1x': dict(t=(37.8, 35.9), s=(40.0, 37.4), b=(41.7, 38.8)),
-        '3x': dict(t=(41.5, 38.4), s=(43.2, 39.9), b=(45.0, 41.2))
+        '3x': dict(t=(41.5, 38.4), s=(43.2, 39.9), b=(45.0, 41.2)),
     }
     found = set()
     for entry in METAFILE['Models']:
@@ -286,8 +314,7 @@ def test_metafile_is_true():
         config = ROOT / entry['Config']
         text = ' '.join(config.read_text().split())
         metrics = [
-            value for result in entry['Results']
-            for value in result['Metrics'].values()
+            value for result in entry['Results'] for value in result['Metrics'].values()
         ]
         parts = config.stem.split('_')
         found.add(config.stem)
@@ -308,36 +335,39 @@ def test_metafile_is_true():
             assert f'{schedule}_coco' in entry['Name']
     assert found == {f'lightvit_{size}_8xb128_in1k' for size in 'tsb'} | {
         f'mask_rcnn_lightvit_{size}_{schedule}'
-        for size in 'tsb' for schedule in ('1x', '3x')
+        for size in 'tsb'
+        for schedule in ('1x', '3x')
     }
 
 
-@pytest.mark.parametrize('entry', [
-    entry for entry in METAFILE['Models'] if '3x' not in entry['Config']
-], ids=lambda entry: entry['Name'])
+@pytest.mark.parametrize(
+    'entry',
+    [entry for entry in METAFILE['Models'] if '3x' not in entry['Config']],
+    ids=lambda entry: entry['Name'],
+)
 def test_every_name_builds_a_model_of_its_size(entry):
     if 'mask_rcnn' in entry['Config']:
         pytest.importorskip('mmdet')
     model = get_model(entry['Name'])
     parameters = sum(p.numel() for p in model.parameters())
     assert parameters / 1e6 == pytest.approx(
-        entry['Metadata']['Parameters'] / 1e6, abs=0.005)
+        entry['Metadata']['Parameters'] / 1e6, abs=0.005
+    )
     assert model._metainfo.weights == entry.get('Weights')
 
 
-def test_inferencer_gives_the_models_scores(classifier, image, image_path,
-                                            tmp_path):
+def test_inferencer_gives_the_models_scores(classifier, image, image_path, tmp_path):
     path = str(tmp_path / 'weights.pth')
     save_checkpoint(dict(state_dict=classifier.state_dict()), path)
     inferencer = ImageClassificationInferencer(
-        'lightvit-tiny_8xb128_in1k', pretrained=path, device='cpu')
-    result, = inferencer(image_path, show=False)
+        'lightvit-tiny_8xb128_in1k', pretrained=path, device='cpu'
+    )
+    (result,) = inferencer(image_path, show=False)
 
     rgb = published_test_image(image)
     rgb = (rgb / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     with torch.no_grad():
-        logits = classifier(
-            torch.from_numpy(rgb).permute(2, 0, 1)[None].float())
+        logits = classifier(torch.from_numpy(rgb).permute(2, 0, 1)[None].float())
     scores = logits.softmax(dim=1)[0].numpy()
     np.testing.assert_allclose(result['pred_scores'], scores, rtol=1e-5)
     assert result['pred_label'] == scores.argmax()
@@ -348,20 +378,15 @@ def test_inferencer_gives_the_models_scores(classifier, image, image_path,
 
 def test_feature_extractor(classifier, image_path):
     extractor = FeatureExtractor(classifier)
-    stages = dict(backbone=(8 + 7 * 7, 256), neck=(1280, ),
-                  pre_logits=(1280, ))
-    features = {
-        stage: extractor(image_path, stage=stage)[0]
-        for stage in stages
-    }
+    stages = dict(backbone=(8 + 7 * 7, 256), neck=(1280,), pre_logits=(1280,))
+    features = {stage: extractor(image_path, stage=stage)[0] for stage in stages}
     for stage, shape in stages.items():
         feature = features[stage]
         if stage != 'pre_logits':
-            feature, = feature
+            (feature,) = feature
         assert feature.shape == shape
     with torch.no_grad():
-        pooled = classifier.neck(
-            (features['backbone'][0][None], ))[0][0]
+        pooled = classifier.neck((features['backbone'][0][None],))[0][0]
     torch.testing.assert_close(features['neck'][0], pooled)
     torch.testing.assert_close(features['pre_logits'], pooled)
 
@@ -370,17 +395,19 @@ def test_maps_go_with_mmpretrains_own_neck():
     model = MODELS.build(
         dict(
             type='ImageClassifier',
-            backbone=dict(
-                type='lightvit_mm.LightViT', arch='tiny', out_indices=(2, )),
+            backbone=dict(type='lightvit_mm.LightViT', arch='tiny', out_indices=(2,)),
             neck=dict(type='GlobalAveragePooling'),
-            head=dict(type='LinearClsHead', num_classes=5, in_channels=256)))
+            head=dict(type='LinearClsHead', num_classes=5, in_channels=256),
+        )
+    )
     model.eval()
     images = torch.randn(2, 3, 70, 90)
-    maps, = model.backbone(images)
+    (maps,) = model.backbone(images)
     expected = model.head.fc(maps.mean(dim=(2, 3)))
     torch.testing.assert_close(model(images), expected)
     losses = model.train()(
-        images, [DataSample().set_gt_label(i) for i in (0, 4)], mode='loss')
+        images, [DataSample().set_gt_label(i) for i in (0, 4)], mode='loss'
+    )
     losses['loss'].backward()
     assert model.backbone.global_token.grad.any()
 
@@ -388,15 +415,21 @@ def test_maps_go_with_mmpretrains_own_neck():
 # Configs by their names
 
 
-@pytest.mark.parametrize('name', [
-    'mask_rcnn_lightvit_s_1x.py', 'mask_rcnn_lightvit_t_3x.py',
-    'lightvit_b_8xb128_in1k.py', '_base_/mask_rcnn_lightvit.py'
-])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mask_rcnn_lightvit_s_1x.py',
+        'mask_rcnn_lightvit_t_3x.py',
+        'lightvit_b_8xb128_in1k.py',
+        '_base_/mask_rcnn_lightvit.py',
+    ],
+)
 def test_another_repository_inherits_a_config(name, tmp_path):
     path = tmp_path / 'configs/mine.py'
     path.parent.mkdir()
-    path.write_text(f"_base_ = ['lightvit_mm::{name}']\n"
-                    'model = dict(backbone=dict(num_tokens=5))\n')
+    path.write_text(
+        f"_base_ = ['lightvit_mm::{name}']\nmodel = dict(backbone=dict(num_tokens=5))\n"
+    )
     cfg = Config.fromfile(path)
     expected = Config.fromfile(CONFIGS / name)
     expected.model.backbone.num_tokens = 5
@@ -427,6 +460,7 @@ def test_missing_config_is_an_error(tmp_path):
 def test_mmdets_inferencer_takes_a_config(image, tmp_path):
     pytest.importorskip('mmdet')
     from mmdet.apis import DetInferencer, inference_detector
+
     path = tmp_path / 'small.py'
     path.write_text("""
 _base_ = 'lightvit_mm::mask_rcnn_lightvit_t_1x.py'
@@ -437,7 +471,7 @@ model = dict(test_cfg=dict(rcnn=dict(score_thr=0.)))
 """)
     with DefaultScope.overwrite_default_scope('mmdet'):
         inferencer = DetInferencer(str(path), device='cpu')
-        result, = inferencer(image)['predictions']
+        (result,) = inferencer(image)['predictions']
         expected = inference_detector(inferencer.model, image).pred_instances
     assert type(inferencer.model.backbone).__name__ == 'LightViT'
     assert len(result['scores']) == len(expected) > 0
@@ -445,21 +479,32 @@ model = dict(test_cfg=dict(rcnn=dict(score_thr=0.)))
 
 
 def test_package_carries_configs_and_tools(tmp_path):
-    subprocess.run([
-        sys.executable, 'setup.py', '-q', 'build', '--build-base',
-        tmp_path / 'build', '--build-lib', tmp_path / 'lib'
-    ],
-                   cwd=ROOT,
-                   capture_output=True,
-                   check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            'setup.py',
+            '-q',
+            'build',
+            '--build-base',
+            tmp_path / 'build',
+            '--build-lib',
+            tmp_path / 'lib',
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
     mim = tmp_path / 'lib/lightvit_mm/.mim'
     for folder in ('configs', 'tools'):
         for path in (ROOT / folder).rglob('*'):
             if path.is_file() and '__pycache__' not in path.parts:
                 installed = mim / path.relative_to(ROOT)
                 assert installed.read_bytes() == path.read_bytes()
-    code = ('import lightvit_mm\nfrom mmpretrain import get_model\n'
-            "name = 'lightvit-tiny_8xb128_in1k'\n"
-            'print(get_model(name)._config.filename)')
+    code = (
+        'import lightvit_mm\nfrom mmpretrain import get_model\n'
+        "name = 'lightvit-tiny_8xb128_in1k'\n"
+        'print(get_model(name)._config.filename)'
+    )
     assert run_python(code, cwd=tmp_path, path=tmp_path / 'lib') == str(
-        mim / 'configs/lightvit_t_8xb128_in1k.py')
+        mim / 'configs/lightvit_t_8xb128_in1k.py'
+    )

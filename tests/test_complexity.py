@@ -1,4 +1,5 @@
 """Costs against hand-made formulas, another library and the paper."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +12,21 @@ from mmengine.analysis import FlopAnalyzer
 from torch import nn
 
 from lightvit_mm import hub
-from lightvit_mm.analysis.complexity import (count_as_authors,
-                                             count_multiply_adds,
-                                             count_parameters)
+from lightvit_mm.analysis.complexity import (
+    count_as_authors,
+    count_multiply_adds,
+    count_parameters,
+)
 from lightvit_mm.analysis.models import build_model, forward_tensors
 
 ROOT = Path(__file__).parents[1]
 TINY = dict(dims=(64, 128, 256), depths=(2, 6, 6), heads=(2, 4, 8), tokens=8)
 SIZES = {
     'lightvit_t_8xb128_in1k': {},
-    'lightvit_s_8xb128_in1k': dict(
-        dims=(96, 192, 384), heads=(3, 6, 12), tokens=16),
+    'lightvit_s_8xb128_in1k': dict(dims=(96, 192, 384), heads=(3, 6, 12), tokens=16),
     'lightvit_b_8xb128_in1k': dict(
-        dims=(128, 256, 512), depths=(3, 8, 6), heads=(4, 8, 16), tokens=24),
+        dims=(128, 256, 512), depths=(3, 8, 6), heads=(4, 8, 16), tokens=24
+    ),
 }
 PLAIN_FFN = dict(spatial=False, channel=False)
 ABLATIONS = {
@@ -37,8 +40,12 @@ ABLATIONS = {
     'lightvit_t_16_tokens': dict(tokens=16),
     'lightvit_t_32_tokens': dict(tokens=32),
     'lightvit_t_4_stages': dict(
-        dims=(32, 64, 128, 256), depths=(1, 1, 6, 6), heads=(1, 2, 4, 8),
-        ratios=(8, 8, 4, 4), stride=4),
+        dims=(32, 64, 128, 256),
+        depths=(1, 1, 6, 6),
+        heads=(1, 2, 4, 8),
+        ratios=(8, 8, 4, 4),
+        stride=4,
+    ),
     'lightvit_t_no_residual_merging': dict(residual=False),
     'lightvit_t_plain_patch_embed': dict(overlapping=False),
 }
@@ -49,9 +56,20 @@ def config_path(name):
     return str(folder / f'{name}.py')
 
 
-def costs(dims, depths, heads, tokens, ratios=(8, 4, 4), window=7,
-          spatial=True, channel=True, stride=8, overlapping=True,
-          residual=True, size=224):
+def costs(
+    dims,
+    depths,
+    heads,
+    tokens,
+    ratios=(8, 4, 4),
+    window=7,
+    spatial=True,
+    channel=True,
+    stride=8,
+    overlapping=True,
+    residual=True,
+    size=224,
+):
     """(parameters, all multiply-adds, authors' formula), layer by layer."""
     params = macs = authors = 0
     C, T = dims[0], tokens
@@ -61,7 +79,7 @@ def costs(dims, depths, heads, tokens, ratios=(8, 4, 4), window=7,
         params += 3 * 9 * half + 3 * 9 * half + 4 * 2 * half
         params += half * 9 * C + C
         macs += 3 * 9 * half * 112**2 + 2 * 9 * half * 112**2
-        macs += 9 * half * (side * 2)**2 + half * 9 * C * side**2
+        macs += 9 * half * (side * 2) ** 2 + half * 9 * C * side**2
     else:
         params += 3 * stride**2 * C + C
         macs += 3 * stride**2 * C * side**2
@@ -83,7 +101,7 @@ def costs(dims, depths, heads, tokens, ratios=(8, 4, 4), window=7,
         N, L, r = side**2, side**2 + T, C // 4
         params += depth * (4 * C + 4 * C * C + 4 * C)  # norms, qkv, proj
         if window:
-            params += depth * (2 * window - 1)**2 * head
+            params += depth * (2 * window - 1) ** 2 * head
         block = 4 * L * C * C
         if T:
             params += depth * (2 * C * C + 2 * C)
@@ -104,8 +122,9 @@ def costs(dims, depths, heads, tokens, ratios=(8, 4, 4), window=7,
         gate = L * C if spatial or channel else 0
         attended = window**2 if window else N
         macs += depth * (block + 2 * N * attended * C + 2 * T * C * C)
-        authors += depth * (block + gate + mean_again + 2 * N * C *
-                            (1 if window else attended))
+        authors += depth * (
+            block + gate + mean_again + 2 * N * C * (1 if window else attended)
+        )
     params += 2 * C  # norm
     params += C * 1280 + 1280 + 2 * 1280 + 1280 * 1000 + 1000
     head = L * C * 1280 + 1280 * 1000
@@ -119,21 +138,27 @@ def test_costs_of_classifiers(name):
     image = torch.rand(1, 3, 224, 224)
     options = {**TINY, **SIZES.get(name, {}), **ABLATIONS.get(name, {})}
     expected = costs(**options)
-    assert (count_parameters(model), count_multiply_adds(model, image),
-            count_as_authors(model, image)) == expected
+    assert (
+        count_parameters(model),
+        count_multiply_adds(model, image),
+        count_as_authors(model, image),
+    ) == expected
 
-    tokens, = model.backbone(image)
+    (tokens,) = model.backbone(image)
     assert tokens.shape == (1, options['tokens'] + 49, options['dims'][-1])
 
 
 def test_published_figures():
     """The figures of the authors' release, to three digits."""
-    for name, published in zip(SIZES, ((9.378, 0.772, 0.733),
-                                       (19.200, 1.825, 1.743),
-                                       (35.196, 4.107, 3.923))):
+    for name, published in zip(
+        SIZES, ((9.378, 0.772, 0.733), (19.200, 1.825, 1.743), (35.196, 4.107, 3.923))
+    ):
         parameters, macs, authors = costs(**{**TINY, **SIZES[name]})
-        assert (round(parameters / 1e6, 3), round(macs / 1e9, 3),
-                round(authors / 1e9, 3)) == published
+        assert (
+            round(parameters / 1e6, 3),
+            round(macs / 1e9, 3),
+            round(authors / 1e9, 3),
+        ) == published
 
 
 @pytest.mark.parametrize('name', ABLATIONS)
@@ -154,70 +179,88 @@ def test_every_parameter_of_an_ablation_is_trained(name):
 
 def test_four_stages_make_five_levels_without_an_extra_one():
     pytest.importorskip('mmdet')
-    model = build_model(hub.read_config(
-        'lightvit_mm::ablation/mask_rcnn_lightvit_t_4_stages_1x.py'))
+    model = build_model(
+        hub.read_config('lightvit_mm::ablation/mask_rcnn_lightvit_t_4_stages_1x.py')
+    )
     levels = model.extract_feat(torch.rand(1, 3, 128, 192))
     assert [tuple(level.shape) for level in levels] == [
-        (1, 256, 128 // stride, 192 // stride) for stride in
-        (4, 8, 16, 32, 64)
+        (1, 256, 128 // stride, 192 // stride) for stride in (4, 8, 16, 32, 64)
     ]
 
 
 def test_fused_attention_counts_as_its_two_products():
-    q, k, v = torch.rand(2, 3, 5, 8), torch.rand(2, 3, 7, 8), torch.rand(
-        2, 3, 7, 8)
+    q, k, v = torch.rand(2, 3, 5, 8), torch.rand(2, 3, 7, 8), torch.rand(2, 3, 7, 8)
     expected = 2 * 3 * 5 * 7 * (8 + 8)
     assert count_multiply_adds(lambda: q @ k.mT @ v) == expected
-    assert count_multiply_adds(F.scaled_dot_product_attention, q, k,
-                               v) == expected
+    assert count_multiply_adds(F.scaled_dot_product_attention, q, k, v) == expected
 
 
 def test_deformable_convolution_counts_as_a_convolution():
     x, weight = torch.rand(2, 6, 9, 11), torch.rand(8, 3, 3, 3)
     offset = torch.rand(2, 2 * 9, 7, 9)
-    assert count_multiply_adds(
-        torchvision.ops.deform_conv2d, x, offset,
-        weight) == count_multiply_adds(
-            lambda: F.conv2d(x, weight, groups=2)) == 2 * 8 * 7 * 9 * 27
+    assert (
+        count_multiply_adds(torchvision.ops.deform_conv2d, x, offset, weight)
+        == count_multiply_adds(lambda: F.conv2d(x, weight, groups=2))
+        == 2 * 8 * 7 * 9 * 27
+    )
 
 
 def test_pooling_and_norms_multiply_no_matrices():
     layers = nn.Sequential(
-        nn.BatchNorm3d(4), nn.MaxPool3d(2), nn.GELU(), nn.Flatten(),
-        nn.LayerNorm(4 * 8))
+        nn.BatchNorm3d(4), nn.MaxPool3d(2), nn.GELU(), nn.Flatten(), nn.LayerNorm(4 * 8)
+    )
     assert count_multiply_adds(layers, torch.rand(1, 4, 4, 4, 4)) == 0
 
 
-@pytest.mark.parametrize('name, shape', [
-    ('mmpretrain::resnet/resnet18_8xb32_in1k.py', (224, 224)),
-    ('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', (96, 160)),
-    ('mmseg::sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512.py', (64, 96)),
-])
+@pytest.mark.parametrize(
+    'name, shape',
+    [
+        ('mmpretrain::resnet/resnet18_8xb32_in1k.py', (224, 224)),
+        ('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', (96, 160)),
+        ('mmseg::sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512.py', (64, 96)),
+    ],
+)
 def test_agrees_with_mmengine_on_convolutions(name, shape):
     pytest.importorskip(name.split('::')[0])
     model = build_model(hub.read_config(name))
     image = torch.rand(1, 3, *shape)
     ours = count_multiply_adds(forward_tensors, model, image)
 
-    model.forward = model._forward if hasattr(
-        model, '_forward') else lambda x: model.head(model.extract_feat(x))
-    arguments = (image, None) if hasattr(model, '_forward') else (image, )
+    model.forward = (
+        model._forward
+        if hasattr(model, '_forward')
+        else lambda x: model.head(model.extract_feat(x))
+    )
+    arguments = (image, None) if hasattr(model, '_forward') else (image,)
     counts = FlopAnalyzer(model, arguments).by_operator()
     assert ours == counts['conv'] + counts['linear']
 
 
 def run(*arguments):
     return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=ROOT,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
-@pytest.mark.parametrize('library, config, figures', [
-    ('mmpretrain', 'configs/lightvit_s_8xb128_in1k.py',
-     ['19.200 M', '1.825 G', "1.743 G by the authors' formula"]),
-    ('mmdet', 'configs/mask_rcnn_lightvit_t_1x.py',
-     ['800 x 1280', '28.048 M', '187.470 G']),
-])
+@pytest.mark.parametrize(
+    'library, config, figures',
+    [
+        (
+            'mmpretrain',
+            'configs/lightvit_s_8xb128_in1k.py',
+            ['19.200 M', '1.825 G', "1.743 G by the authors' formula"],
+        ),
+        (
+            'mmdet',
+            'configs/mask_rcnn_lightvit_t_1x.py',
+            ['800 x 1280', '28.048 M', '187.470 G'],
+        ),
+    ],
+)
 def test_the_tool(library, config, figures):
     pytest.importorskip(library)
     done = run('tools/analysis/get_flops.py', config)
@@ -226,12 +269,17 @@ def test_the_tool(library, config, figures):
         assert figure in done.stdout
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['no_such.py'], 'There is no config no_such.py'),
-    (['configs/_base_/lightvit_classifier.py'], 'has no default_scope'),
-    (['configs/lightvit_t_8xb128_in1k.py', '--shape', '0', '7'],
-     'should be two numbers from 1 on'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['no_such.py'], 'There is no config no_such.py'),
+        (['configs/_base_/lightvit_classifier.py'], 'has no default_scope'),
+        (
+            ['configs/lightvit_t_8xb128_in1k.py', '--shape', '0', '7'],
+            'should be two numbers from 1 on',
+        ),
+    ],
+)
 def test_misuse_of_the_tool_is_one_line(arguments, message):
     done = run('tools/analysis/get_flops.py', *arguments)
     assert done.returncode == 1 and 'Traceback' not in done.stdout

@@ -22,7 +22,8 @@ def name_parts(path):
 def test_there_is_a_config_for_each_size_schedule_and_recipe():
     assert {name_parts(path) for path in MASK_RCNN} == {
         (size, schedule, released)
-        for size in 'tsb' for schedule in ('1x', '3x')
+        for size in 'tsb'
+        for schedule in ('1x', '3x')
         for released in (False, True)
     }
 
@@ -49,18 +50,18 @@ def test_mask_rcnn_follows_its_recipe(path):
     optimizer = cfg.optim_wrapper.optimizer
     assert optimizer.type == 'AdamW'
     assert (optimizer.lr, optimizer.weight_decay) == (
-        (2e-4, 0.04) if released else (1e-4, 0.05))
+        (2e-4, 0.04) if released else (1e-4, 0.05)
+    )
     assert 'clip_grad' not in cfg.optim_wrapper
     # mmdet's base has two images per GPU, the paper's batch is 16 on 8 GPUs.
     assert cfg.train_dataloader.batch_size == 2
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
     backbone = cfg.model.backbone
-    assert backbone.drop_path_rate == (
-        0.3 if size == 'b' and not released else 0.1)
+    assert backbone.drop_path_rate == (0.3 if size == 'b' and not released else 0.1)
     assert backbone.get('stem_norm_eval', False) == released
     multi_scale = any(
-        step.type == 'RandomChoice'
-        for step in cfg.train_dataloader.dataset.pipeline)
+        step.type == 'RandomChoice' for step in cfg.train_dataloader.dataset.pipeline
+    )
     assert multi_scale == (schedule == '3x')
 
 
@@ -74,22 +75,26 @@ def test_mask_rcnn_has_the_published_size_and_decays_as_the_authors(size):
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     decays = {
         id(p): group['weight_decay']
-        for group in optimizer.param_groups for p in group['params']
+        for group in optimizer.param_groups
+        for p in group['params']
     }
     assert len(decays) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():
         is_norm = 'norm' in name.split('.')[-2] or (
-            '.stem.' in name and parameter.dim() == 1)
-        decayed = not (is_norm or name.endswith('bias_table')
-                       or name == 'backbone.global_token')
-        assert decays[id(parameter)] == (0.05 if decayed else 0.), name
+            '.stem.' in name and parameter.dim() == 1
+        )
+        decayed = not (
+            is_norm or name.endswith('bias_table') or name == 'backbone.global_token'
+        )
+        assert decays[id(parameter)] == (0.05 if decayed else 0.0), name
 
 
 @pytest.mark.parametrize('size', 'tsb')
 def test_three_times_trains_the_same_network(size):
     once, thrice = (
         Config.fromfile(CONFIGS / f'mask_rcnn_lightvit_{size}_{schedule}.py')
-        for schedule in ('1x', '3x'))
+        for schedule in ('1x', '3x')
+    )
     assert thrice.model == once.model
 
 
@@ -97,9 +102,11 @@ def test_three_times_augmentation_is_that_of_swin():
     ours = Config.fromfile(CONFIGS / 'mask_rcnn_lightvit_t_3x.py')
     swin = Config.fromfile(
         Path(mmdet.__file__).parent / '.mim/configs/swin/'
-        'mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py')
-    assert (ours.train_dataloader.dataset.pipeline ==
-            swin.train_dataloader.dataset.pipeline)
+        'mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py'
+    )
+    assert (
+        ours.train_dataloader.dataset.pipeline == swin.train_dataloader.dataset.pipeline
+    )
 
 
 @pytest.mark.parametrize('path', MASK_RCNN, ids=lambda path: path.stem)

@@ -2,6 +2,7 @@
 
 To run them takes minutes: `make commands` does, `make test` does not.
 """
+
 import importlib.util
 import re
 import shlex
@@ -38,10 +39,14 @@ def parse(tool, arguments, monkeypatch):
     return module.parse_args()
 
 
-@pytest.mark.parametrize('line', [
-    pytest.param(line, id=f'{page.stem}: {line[:60]}')
-    for page in PAGES for line in commands(page)
-])
+@pytest.mark.parametrize(
+    'line',
+    [
+        pytest.param(line, id=f'{page.stem}: {line[:60]}')
+        for page in PAGES
+        for line in commands(page)
+    ],
+)
 def test_command(line, monkeypatch):
     words = shlex.split(line, comments=True)
     while '=' in words[0]:  # VARIABLE=value before the command
@@ -72,12 +77,13 @@ def pages_to_run():
     trained = set()
     for page in PAGES:
         lines = [
-            line for line in commands(page)
+            line
+            for line in commands(page)
             if line not in trained and not line.startswith('make')
         ]
         trained.update(
-            line for line in lines
-            if re.match(r'(python )?tools/(dist_)?train', line))
+            line for line in lines if re.match(r'(python )?tools/(dist_)?train', line)
+        )
         if lines:
             yield pytest.param(lines, id=page.stem)
 
@@ -90,5 +96,4 @@ def test_page(lines, digits, tmp_path):
     for line in lines:
         line = folder.complete(line)
         print('$', line, flush=True)
-        check(['bash', '-c', line], tmp_path, PORT=free_port(),
-              **folder.environment)
+        check(['bash', '-c', line], tmp_path, PORT=free_port(), **folder.environment)

@@ -1,4 +1,5 @@
 """Layer-wise learning rates, and the runner for folders of classes."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,8 @@ def layer_decay(**options):
     return dict(
         constructor='lightvit_mm.LayerDecayOptimWrapperConstructor',
         optimizer=dict(type='AdamW', lr=0.1, weight_decay=0.05),
-        paramwise_cfg=dict(layer_decay_rate=0.75, **options))
+        paramwise_cfg=dict(layer_decay_rate=0.75, **options),
+    )
 
 
 def settings(model, optim_wrapper):
@@ -34,10 +36,7 @@ def settings(model, optim_wrapper):
         for group in optim_wrapper.optimizer.param_groups
         for parameter in group['params']
     }
-    return {
-        name: groups[p]
-        for name, p in model.named_parameters() if p.requires_grad
-    }
+    return {name: groups[p] for name, p in model.named_parameters() if p.requires_grad}
 
 
 def plain_depth(name):
@@ -51,17 +50,15 @@ def plain_depth(name):
         return 15
     # The later stages start with a merging, of the depth of the first block.
     stage, layer = int(parts[2]), int(parts[3])
-    return {
-        0: [1, 2],
-        1: [3, 3, 4, 5, 6, 7, 8],
-        2: [9, 9, 10, 11, 12, 13, 14]
-    }[stage][layer]
+    return {0: [1, 2], 1: [3, 3, 4, 5, 6, 7, 8], 2: [9, 9, 10, 11, 12, 13, 14]}[stage][
+        layer
+    ]
 
 
 def assert_decays(groups):
     assert {plain_depth(name) for name in groups} == set(range(16))
     for name, group in groups.items():
-        expected = 0.1 * 0.75**(15 - plain_depth(name))
+        expected = 0.1 * 0.75 ** (15 - plain_depth(name))
         assert group['lr'] == pytest.approx(expected), name
 
 
@@ -72,22 +69,29 @@ SEGMENTOR = dict(
         type='lightvit_mm.LightViTFPN',
         in_channels=[64, 128, 256],
         out_channels=16,
-        num_outs=4),
+        num_outs=4,
+    ),
     decode_head=dict(
         type='FPNHead',
         in_channels=[16] * 4,
         in_index=[0, 1, 2, 3],
         feature_strides=[4, 8, 16, 32],
         channels=16,
-        num_classes=3),
-    test_cfg=dict(mode='whole'))
+        num_classes=3,
+    ),
+    test_cfg=dict(mode='whole'),
+)
 
 
-@pytest.mark.parametrize('scope, model', [
-    ('mmpretrain', CONFIGS / 'lightvit_t_8xb128_in1k.py'),
-    ('mmdet', CONFIGS / 'mask_rcnn_lightvit_t_1x.py'),
-    ('mmseg', SEGMENTOR),
-], ids=['classifier', 'detector', 'segmentor'])
+@pytest.mark.parametrize(
+    'scope, model',
+    [
+        ('mmpretrain', CONFIGS / 'lightvit_t_8xb128_in1k.py'),
+        ('mmdet', CONFIGS / 'mask_rcnn_lightvit_t_1x.py'),
+        ('mmseg', SEGMENTOR),
+    ],
+    ids=['classifier', 'detector', 'segmentor'],
+)
 def test_learning_rate_falls_with_depth(scope, model):
     pytest.importorskip(scope)
     if isinstance(model, Path):
@@ -103,49 +107,60 @@ def test_learning_rate_falls_with_depth(scope, model):
 def test_nothing_need_be_imported_before():
     """In the scope of a library, as in its own tools/train.py."""
     pytest.importorskip('mmpretrain')
-    code = ("""
+    code = (
+        """
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 init_default_scope('mmpretrain')
 model = nn.Module()
 model.backbone = MODELS.build(dict(type='lightvit_mm.LightViT', arch='tiny'))
-""" + f'wrapper = build_optim_wrapper(model, {layer_decay()})\n' +
-            "print(min(g['lr'] for g in wrapper.optimizer.param_groups))")
-    lowest = subprocess.run([sys.executable, '-c', code],
-                            cwd=ROOT,
-                            capture_output=True,
-                            text=True,
-                            check=True).stdout.split()[-1]
+"""
+        + f'wrapper = build_optim_wrapper(model, {layer_decay()})\n'
+        + "print(min(g['lr'] for g in wrapper.optimizer.param_groups))"
+    )
+    lowest = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()[-1]
     assert float(lowest) == pytest.approx(0.1 * 0.75**15)
 
 
-@pytest.mark.parametrize('backbone', [
-    dict(type='lightvit_mm.LightViT', arch='tiny', out_indices=(0, 1)),
-    dict(type='SwinTransformer', arch='tiny'),
-], ids=lambda backbone: backbone['type'])
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(type='lightvit_mm.LightViT', arch='tiny', out_indices=(0, 1)),
+        dict(type='SwinTransformer', arch='tiny'),
+    ],
+    ids=lambda backbone: backbone['type'],
+)
 def test_agrees_with_mmpretrains_constructor_in_a_classifier(backbone):
     pytest.importorskip('mmpretrain')
     options = dict(
-        layer_decay(norm_decay_mult=0.),
-        constructor='LearningRateDecayOptimWrapperConstructor')
+        layer_decay(norm_decay_mult=0.0),
+        constructor='LearningRateDecayOptimWrapperConstructor',
+    )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(
             dict(
                 type='ImageClassifier',
                 backbone=backbone,
-                head=dict(
-                    type='LinearClsHead', num_classes=2, in_channels=4)))
+                head=dict(type='LinearClsHead', num_classes=2, in_channels=4),
+            )
+        )
         expected = settings(model, build_optim_wrapper(model, options))
         groups = settings(
-            model, build_optim_wrapper(model, layer_decay(norm_decay_mult=0.)))
+            model, build_optim_wrapper(model, layer_decay(norm_decay_mult=0.0))
+        )
     for name, group in groups.items():
         assert group['lr'] == pytest.approx(expected[name]['lr']), name
         assert group['weight_decay'] == expected[name]['weight_decay'], name
 
 
 class Toy(nn.Module):
-
     def __init__(self, backbone):
         super().__init__()
         self.backbone = backbone
@@ -161,18 +176,20 @@ def test_mmengines_options_still_work(toy):
     optim_wrapper = build_optim_wrapper(
         toy,
         layer_decay(
-            norm_decay_mult=0.,
-            bias_lr_mult=2.,
-            custom_keys={'backbone.stages.1': dict(lr_mult=0.1)}))
+            norm_decay_mult=0.0,
+            bias_lr_mult=2.0,
+            custom_keys={'backbone.stages.1': dict(lr_mult=0.1)},
+        ),
+    )
     groups = settings(toy, optim_wrapper)
     assert len(groups) == len(optim_wrapper.optimizer.param_groups)
     for name, group in groups.items():
-        lr = 0.1 * 0.75**(15 - plain_depth(name))
+        lr = 0.1 * 0.75 ** (15 - plain_depth(name))
         decay = 0.05
         if name.startswith('backbone.stages.1.'):
             lr *= 0.1
         elif 'norm' in name:
-            decay = 0.
+            decay = 0.0
         elif name.endswith('.bias'):
             lr *= 2
         assert group['lr'] == pytest.approx(lr), name
@@ -181,7 +198,8 @@ def test_mmengines_options_still_work(toy):
 
 def test_distributed_model(tmp_path):
     torch.distributed.init_process_group(
-        'gloo', f'file://{tmp_path}/store', rank=0, world_size=1)
+        'gloo', f'file://{tmp_path}/store', rank=0, world_size=1
+    )
     try:
         wrapped = nn.parallel.DistributedDataParallel(Toy(LightViT('tiny')))
         optim_wrapper = build_optim_wrapper(wrapped, layer_decay())
@@ -196,15 +214,19 @@ def test_schedulers_keep_the_ratios(toy):
     groups = settings(toy, optim_wrapper)
     assert groups['head.weight']['lr'] == pytest.approx(0.05)
     assert groups['backbone.stages.2.1.norm1.bias']['lr'] == pytest.approx(
-        0.05 * 0.75**6)
+        0.05 * 0.75**6
+    )
 
 
-@pytest.mark.parametrize('change, error, message', [
-    (dict(decay_rate=0.75), TypeError, 'decay_rate; it takes layer_decay_r'),
-    (dict(layer_decay_rate=None), ValueError, r'layer_decay_rate in \(0, 1\]'),
-    (dict(layer_decay_rate=0), ValueError, 'and has 0'),
-    (dict(layer_decay_rate=1.5), ValueError, 'and has 1.5'),
-])
+@pytest.mark.parametrize(
+    'change, error, message',
+    [
+        (dict(decay_rate=0.75), TypeError, 'decay_rate; it takes layer_decay_r'),
+        (dict(layer_decay_rate=None), ValueError, r'layer_decay_rate in \(0, 1\]'),
+        (dict(layer_decay_rate=0), ValueError, 'and has 0'),
+        (dict(layer_decay_rate=1.5), ValueError, 'and has 1.5'),
+    ],
+)
 def test_bad_options_say_what_would_be_right(toy, change, error, message):
     cfg = layer_decay()
     cfg['paramwise_cfg'].update(change)
@@ -219,10 +241,14 @@ def test_options_are_needed(toy):
         build_optim_wrapper(toy, cfg)
 
 
-@pytest.mark.parametrize('model, message', [
-    (Toy(nn.Linear(1, 1)), 'backbone of Toy is of type Linear'),
-    (nn.Linear(1, 1), 'backbone of Linear is of type NoneType'),
-], ids=['other backbone', 'no backbone'])
+@pytest.mark.parametrize(
+    'model, message',
+    [
+        (Toy(nn.Linear(1, 1)), 'backbone of Toy is of type Linear'),
+        (nn.Linear(1, 1), 'backbone of Linear is of type NoneType'),
+    ],
+    ids=['other backbone', 'no backbone'],
+)
 def test_backbone_without_depths_is_an_error(model, message):
     with pytest.raises(TypeError, match=message):
         build_optim_wrapper(model, layer_decay())
@@ -246,20 +272,21 @@ def folder(tmp_path):
 
 def finetune_config(data_root, work_dir):
     cfg = Config.fromfile(FINETUNE)
-    cfg.merge_from_dict({
-        'data_root': str(data_root),
-        'model.backbone.init_cfg': None,
-        'model.neck.init_cfg': None,
-        'work_dir': str(work_dir)
-    })
+    cfg.merge_from_dict(
+        {
+            'data_root': str(data_root),
+            'model.backbone.init_cfg': None,
+            'model.neck.init_cfg': None,
+            'work_dir': str(work_dir),
+        }
+    )
     return cfg
 
 
 @pytest.mark.parametrize('tool', ['own', 'mmpretrain'])
 def test_one_option_trains_on_any_folder(tool, folder, tmp_path):
     mmpretrain = pytest.importorskip('mmpretrain')
-    tools = dict(
-        own=ROOT, mmpretrain=Path(mmpretrain.__file__).parent / '.mim')[tool]
+    tools = dict(own=ROOT, mmpretrain=Path(mmpretrain.__file__).parent / '.mim')[tool]
     options = dict(
         data_root=folder,
         # There are no weights to download; the rest is for speed.
@@ -267,29 +294,37 @@ def test_one_option_trains_on_any_folder(tool, folder, tmp_path):
             'model.backbone.init_cfg': None,
             'model.neck.init_cfg': None,
             'train_cfg.max_epochs': 1,
-            'train_dataloader.batch_size': 6
-        })
+            'train_dataloader.batch_size': 6,
+        },
+    )
     for split in ('train', 'val', 'test'):
         options[f'{split}_dataloader.num_workers'] = 0
         options[f'{split}_dataloader.persistent_workers'] = False
-    subprocess.run([
-        sys.executable, tools / 'tools/train.py', FINETUNE, '--work-dir',
-        tmp_path / 'work', '--cfg-options',
-        *(f'{key}={value}' for key, value in options.items())
-    ],
-                   cwd=ROOT,
-                   env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-                   capture_output=True,
-                   check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            tools / 'tools/train.py',
+            FINETUNE,
+            '--work-dir',
+            tmp_path / 'work',
+            '--cfg-options',
+            *(f'{key}={value}' for key, value in options.items()),
+        ],
+        cwd=ROOT,
+        env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        check=True,
+    )
 
     # What is written is whole: it is used without the folder.
     from mmpretrain import get_model
+
     path = str(tmp_path / 'work/epoch_1.pth')
     model = get_model(str(tmp_path / 'work' / FINETUNE.name), pretrained=path)
     assert model._dataset_meta['classes'] == ('ant', 'bee', 'cat')
     weights = CheckpointLoader.load_checkpoint(path)['state_dict']
     assert torch.equal(weights['head.fc.bias'], model.head.fc.bias)
-    assert weights['head.fc.bias'].shape == (3, )
+    assert weights['head.fc.bias'].shape == (3,)
 
 
 def test_classes_go_to_every_part(folder, tmp_path):
@@ -298,8 +333,7 @@ def test_classes_go_to_every_part(folder, tmp_path):
     assert runner.model.head.fc.out_features == 3
     assert runner.model.data_preprocessor.num_classes == 3
     for split in ('train', 'val', 'test'):
-        dataset = runner.build_dataloader(
-            runner.cfg[f'{split}_dataloader']).dataset
+        dataset = runner.build_dataloader(runner.cfg[f'{split}_dataloader']).dataset
         assert dataset.metainfo['classes'] == ('ant', 'bee', 'cat')
         assert len(dataset) == 12
         expected = folder / ('train' if split == 'train' else 'val') / 'ant'
@@ -307,14 +341,17 @@ def test_classes_go_to_every_part(folder, tmp_path):
         assert dataset.get_data_info(11)['gt_label'] == 2
 
 
-@pytest.mark.parametrize('missing', ['insects', 'insects/train',
-                                     'insects/val'])
+@pytest.mark.parametrize('missing', ['insects', 'insects/train', 'insects/val'])
 def test_missing_folder_is_named(missing, folder, tmp_path):
     (tmp_path / missing).rename(tmp_path / 'elsewhere')
     expected = 'val' if missing.endswith('val') else 'train'
-    with pytest.raises(FileNotFoundError, match=(
+    with pytest.raises(
+        FileNotFoundError,
+        match=(
             f'no class folder in {folder / expected}.*--cfg-options data_root='
-            '.*train/CLASS/ and val/CLASS/')):
+            '.*train/CLASS/ and val/CLASS/'
+        ),
+    ):
         RUNNERS.build(finetune_config(folder, tmp_path))
 
 
@@ -325,6 +362,5 @@ def test_folder_of_images_has_no_classes(folder, tmp_path):
 
 def test_other_classes_in_val_are_named(folder, tmp_path):
     (folder / 'val/bee').rename(folder / 'val/wasp')
-    with pytest.raises(ValueError,
-                       match=f'{folder} should be.*only one.*: bee, wasp'):
+    with pytest.raises(ValueError, match=f'{folder} should be.*only one.*: bee, wasp'):
         RUNNERS.build(finetune_config(folder, tmp_path))

@@ -1,4 +1,5 @@
 """What every config of configs/ has to do, whatever its library."""
+
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from mmseg.structures import SegDataSample  # noqa: E402
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 NAMES = sorted(
-    str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py')
-    if '_base_' not in path.parts)
+    str(path.relative_to(CONFIGS))
+    for path in CONFIGS.rglob('*.py')
+    if '_base_' not in path.parts
+)
 SIZE = 64  # of images; a classifier may be bound to its own
 CLASSIFIER_SIZE = 224
 # Two rectangles of two classes, for each task: boxes, masks and a map.
@@ -36,9 +39,13 @@ def image(library):
 
 def metainfo():
     return dict(
-        img_id=0, ori_shape=(SIZE, SIZE), img_shape=(SIZE, SIZE),
-        pad_shape=(SIZE, SIZE), batch_input_shape=(SIZE, SIZE),
-        scale_factor=(1., 1.))
+        img_id=0,
+        ori_shape=(SIZE, SIZE),
+        img_shape=(SIZE, SIZE),
+        pad_shape=(SIZE, SIZE),
+        batch_input_shape=(SIZE, SIZE),
+        scale_factor=(1.0, 1.0),
+    )
 
 
 def classification_sample(side):
@@ -57,9 +64,11 @@ def detection_sample(_):
     sample.gt_instances = InstanceData(
         bboxes=torch.tensor(BOXES, dtype=torch.float32),
         labels=torch.tensor([0, 1]),
-        masks=BitmapMasks(rectangles(), SIZE, SIZE))
+        masks=BitmapMasks(rectangles(), SIZE, SIZE),
+    )
     sample.ignored_instances = InstanceData(
-        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+    )
     return sample
 
 
@@ -71,9 +80,8 @@ def segmentation_sample(_):
 
 
 SAMPLES = dict(
-    mmpretrain=classification_sample,
-    mmdet=detection_sample,
-    mmseg=segmentation_sample)
+    mmpretrain=classification_sample, mmdet=detection_sample, mmseg=segmentation_sample
+)
 
 
 def fewer_regions(settings):
@@ -124,29 +132,31 @@ def test_trains_every_parameter_and_predicts(cfg):
     settings.pop('loss_scale', None)
     optim_wrapper = build_optim_wrapper(model, settings)
     before = {
-        name: parameter.detach().clone()
-        for name, parameter in model.named_parameters()
+        name: parameter.detach().clone() for name, parameter in model.named_parameters()
     }
 
     batch = dict(
         inputs=[image(library) for _ in range(2)],
-        data_samples=[SAMPLES[library](i) for i in range(2)])
+        data_samples=[SAMPLES[library](i) for i in range(2)],
+    )
     batch = model.data_preprocessor(batch, training=True)
     losses, _ = model.parse_losses(model(**batch, mode='loss'))
     assert losses.isfinite()
     optim_wrapper.backward(losses)
     without = [
-        name for name, parameter in model.named_parameters()
-        if parameter.requires_grad and (
-            parameter.grad is None or not parameter.grad.isfinite().all())
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+        and (parameter.grad is None or not parameter.grad.isfinite().all())
     ]
     assert not without
     optim_wrapper.step()
     assert any(
         not torch.equal(parameter, before[name])
-        for name, parameter in model.named_parameters())
+        for name, parameter in model.named_parameters()
+    )
 
     with torch.no_grad():
         batch = dict(inputs=[image(library)], data_samples=[SAMPLES[library](0)])
-        prediction, = model.eval().test_step(batch)
+        (prediction,) = model.eval().test_step(batch)
     check_prediction(library, prediction)

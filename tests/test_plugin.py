@@ -1,4 +1,5 @@
 """Bi-dimensional attention in other backbones."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,15 +16,17 @@ mmpretrain = pytest.importorskip('mmpretrain')
 
 CONFIGS = {
     'deit_ti': ('mmpretrain::deit/deit-tiny_4xb256_in1k.py', [192] * 12),
-    'swin_t': ('mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
-               [96] * 2 + [192] * 2 + [384] * 6 + [768] * 2),
+    'swin_t': (
+        'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
+        [96] * 2 + [192] * 2 + [384] * 6 + [768] * 2,
+    ),
 }
 
 
 def build(name):
     return build_model(
-        hub.read_config(
-            f'lightvit_mm::ablation/{name}_bidimensional_attn.py'))
+        hub.read_config(f'lightvit_mm::ablation/{name}_bidimensional_attn.py')
+    )
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -32,8 +35,10 @@ def test_it_adds_its_own_parameters_to_each_ffn(name):
     plain = build_model(hub.read_config(plain_config))
     model = build(name)
     # Norm, two reductions to C / 4, the channel gate and the spatial gate.
-    added = sum(2 * C + 2 * (C * C // 4 + C // 4) + C // 4 * C + C +
-                2 * C // 4 + 1 for C in channels)
+    added = sum(
+        2 * C + 2 * (C * C // 4 + C // 4) + C // 4 * C + C + 2 * C // 4 + 1
+        for C in channels
+    )
     assert count_parameters(model) == count_parameters(plain) + added
     assert set(plain.state_dict()) < set(model.state_dict())
     plain_weights = plain.state_dict()
@@ -47,15 +52,18 @@ def test_it_gates_the_output_of_the_ffn_before_the_residual():
     x = torch.randn(1, 9, 192)
     out = ffn(x) - x
     hidden = F.gelu(ffn.layers[0][0](x[0]))
-    weights = {'fc1.weight': torch.eye(192), 'fc1.bias': torch.zeros(192),
-               'fc2.weight': torch.eye(192), 'fc2.bias': torch.zeros(192)}
-    weights.update({
-        f'attn.{key}': value
-        for key, value in ffn.layers[3].state_dict().items()
-    })
+    weights = {
+        'fc1.weight': torch.eye(192),
+        'fc1.bias': torch.zeros(192),
+        'fc2.weight': torch.eye(192),
+        'fc2.bias': torch.zeros(192),
+    }
+    weights.update(
+        {f'attn.{key}': value for key, value in ffn.layers[3].state_dict().items()}
+    )
     plain = ffn.layers[1](hidden)
     # The statement's own FFN is the identity where GELU is.
-    shift = 50.
+    shift = 50.0
     weights['fc1.bias'] += shift
     weights['fc2.bias'] -= shift
     expected = reference.ffn(plain, weights)
@@ -64,9 +72,8 @@ def test_it_gates_the_output_of_the_ffn_before_the_residual():
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_every_parameter_is_trained(name):
-    cfg = hub.read_config(
-        f'lightvit_mm::ablation/{name}_bidimensional_attn.py')
-    cfg.model.backbone.backbone.drop_path_rate = 0.
+    cfg = hub.read_config(f'lightvit_mm::ablation/{name}_bidimensional_attn.py')
+    cfg.model.backbone.backbone.drop_path_rate = 0.0
     model = build_model(cfg).train()
     sample = mmpretrain.structures.DataSample().set_gt_score(torch.rand(1000))
     model(torch.rand(1, 3, 224, 224), [sample], mode='loss')['loss'].backward()
@@ -76,8 +83,8 @@ def test_every_parameter_is_trained(name):
 
 def test_the_module_is_registered():
     module = MODELS.build(
-        dict(type='lightvit_mm.BiDimensionalAttention', embed_dims=16,
-             reduction=2))
+        dict(type='lightvit_mm.BiDimensionalAttention', embed_dims=16, reduction=2)
+    )
     assert isinstance(module, BiDimensionalAttention)
     assert module.global_reduce.out_features == 8
 
@@ -85,16 +92,25 @@ def test_the_module_is_registered():
 def test_a_backbone_without_ffn_is_an_error():
     with pytest.raises(ValueError, match='ResNet has no mmcv.*FFN'):
         MODELS.build(
-            dict(type='lightvit_mm.with_bidimensional_attention',
-                 backbone=dict(type='mmpretrain.ResNet', depth=18)))
+            dict(
+                type='lightvit_mm.with_bidimensional_attention',
+                backbone=dict(type='mmpretrain.ResNet', depth=18),
+            )
+        )
 
 
 def test_initial_weights_are_those_of_lightvit():
     model = MODELS.build(
-        dict(type='lightvit_mm.with_bidimensional_attention',
-             backbone=dict(type='mmpretrain.SwinTransformer', arch='tiny')))
-    added = [module for module in model.modules()
-             if isinstance(module, BiDimensionalAttention)]
+        dict(
+            type='lightvit_mm.with_bidimensional_attention',
+            backbone=dict(type='mmpretrain.SwinTransformer', arch='tiny'),
+        )
+    )
+    added = [
+        module
+        for module in model.modules()
+        if isinstance(module, BiDimensionalAttention)
+    ]
     assert len(added) == 12
     for module in added:
         for layer in module.modules():

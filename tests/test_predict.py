@@ -1,4 +1,5 @@
 """tools/predict.py against the libraries' plain models."""
+
 import json
 import runpy
 import sys
@@ -51,8 +52,8 @@ def save(cfg, folder, **meta):
     model = small.build(cfg)
     cfg.dump(folder / 'config.py')
     save_checkpoint(
-        dict(meta=meta, state_dict=model.state_dict()),
-        str(folder / 'model.pth'))
+        dict(meta=meta, state_dict=model.state_dict()), str(folder / 'model.pth')
+    )
 
 
 @pytest.fixture(scope='module')
@@ -73,8 +74,14 @@ def predict(trained, tmp_path, monkeypatch):
 
     def run(kind, source, *options):
         folder = trained.get(kind, kind)
-        args = (folder / 'config.py', folder / 'model.pth', source, '--out',
-                'out', *options)
+        args = (
+            folder / 'config.py',
+            folder / 'model.pth',
+            source,
+            '--out',
+            'out',
+            *options,
+        )
         monkeypatch.setattr(sys, 'argv', [TOOL, *map(str, args)])
         runpy.run_path(TOOL, run_name='__main__')
         return json.loads(Path('out/predictions.json').read_text())
@@ -87,15 +94,14 @@ def photos(tmp_path):
     """Three pictures, two of the same name."""
     random = np.random.RandomState(0)
     for name, size in {
-            'photos/wide.JPG': (150, 83),
-            'photos/a/one.png': (70, 130),
-            'photos/b/one.png': (91, 90)
+        'photos/wide.JPG': (150, 83),
+        'photos/a/one.png': (70, 130),
+        'photos/b/one.png': (91, 90),
     }.items():
         coarse = random.randint(0, 256, (9, 9, 3), np.uint8)
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(
-            str(path), cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC))
+        cv2.imwrite(str(path), cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC))
     return tmp_path / 'photos'
 
 
@@ -109,16 +115,15 @@ def plain(folder, path):
     if 'data_preprocessor' in cfg:
         settings.data_preprocessor = cfg.data_preprocessor
     steps = [
-        step for step in cfg.test_dataloader.dataset.pipeline
+        step
+        for step in cfg.test_dataloader.dataset.pipeline
         if step.type != 'LoadAnnotations'
     ]
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(settings).eval()
         pipeline = Compose(steps)
     load_checkpoint(model, str(folder / 'model.pth'))
-    collate = (
-        default_collate
-        if cfg.default_scope == 'mmpretrain' else pseudo_collate)
+    collate = default_collate if cfg.default_scope == 'mmpretrain' else pseudo_collate
     with torch.no_grad():
         batch = collate([pipeline(dict(img_path=str(path), img_id=0))])
         return model.test_step(batch)[0]
@@ -127,8 +132,11 @@ def plain(folder, path):
 def assert_pictures(photos, least_side=1):
     """One for each image, of its size or enlarged, with something drawn."""
     folder = Path('out/pictures')
-    found = sorted(path.relative_to(folder).as_posix()
-                   for path in folder.rglob('*') if path.is_file())
+    found = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file()
+    )
     assert found == NAMES
     for name in NAMES:
         image = cv2.imread(str(photos / name))
@@ -163,8 +171,9 @@ def of_image(content, number):
 
 
 def test_detector(trained, predict, photos):
-    samples = [plain(trained['detector'], photos / name).pred_instances
-               for name in NAMES]
+    samples = [
+        plain(trained['detector'], photos / name).pred_instances for name in NAMES
+    ]
     scores = torch.cat([sample.scores for sample in samples])
     thr = scores.median().item()
     content = predict('detector', 'photos', '--score-thr', thr)
@@ -178,8 +187,9 @@ def test_detector(trained, predict, photos):
             assert annotation['category_id'] == sample.labels[i]
             assert annotation['score'] == pytest.approx(sample.scores[i])
             x, y, w, h = annotation['bbox']
-            np.testing.assert_allclose((x, y, x + w, y + h), sample.bboxes[i],
-                                       atol=1e-3)
+            np.testing.assert_allclose(
+                (x, y, x + w, y + h), sample.bboxes[i], atol=1e-3
+            )
             rle = annotation['segmentation']
             assert isinstance(rle['counts'], str)
             mask = mask_api.decode(rle)
@@ -231,12 +241,13 @@ def test_segmentor(trained, predict, photos):
             assert (where == (expected == annotation['category_id'])).all()
             assert annotation['area'] == where.sum()
             x, y, w, h = map(int, annotation['bbox'])
-            assert where[y:y + h, x:x + w].sum() == where.sum()
+            assert where[y : y + h, x : x + w].sum() == where.sum()
             assert where[y].any() and where[:, x].any()
 
 
 def test_names_of_classes_are_where_mmseg_puts_them():
     from mmseg.visualization import SegLocalVisualizer
+
     visualizer = SegLocalVisualizer()
     random = np.random.RandomState(0)
     for share in (0.01, 0.3, 0.9):
@@ -254,19 +265,18 @@ def test_classifier(trained, predict, photos):
         best = sorted(range(7), key=lambda i: -scores[i])[:5]
         found = of_image(content, number)
         assert [annotation['category_id'] for annotation in found] == best
-        np.testing.assert_allclose([a['score'] for a in found], scores[best],
-                                   atol=1e-6)
+        np.testing.assert_allclose([a['score'] for a in found], scores[best], atol=1e-6)
 
 
 @pytest.mark.parametrize('names', [('cat', 'dog', 'eel'), None])
-def test_classes_are_fewer_than_five_or_have_no_names(predict, photos,
-                                                      tmp_path, names):
+def test_classes_are_fewer_than_five_or_have_no_names(predict, photos, tmp_path, names):
     meta = dict(dataset_meta=dict(classes=names)) if names else {}
     save(classifier(3), tmp_path, **meta)
     content = predict(tmp_path, 'photos/wide.JPG')
     assert len(content['annotations']) == 3
-    assert [category['name'] for category in content['categories']
-            ] == list(names or '012')
+    assert [category['name'] for category in content['categories']] == list(
+        names or '012'
+    )
 
 
 @pytest.mark.parametrize('suffix', ['.avi', '.mp4'])
@@ -274,8 +284,7 @@ def test_classes_are_fewer_than_five_or_have_no_names(predict, photos,
 def test_video(trained, predict, tmp_path, kind, suffix):
     path = tmp_path / f'clip{suffix}'
     codec = dict(zip(('.avi', '.mp4'), ('MJPG', 'mp4v')))[suffix]
-    video = cv2.VideoWriter(
-        str(path), cv2.VideoWriter_fourcc(*codec), 12.5, (320, 240))
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 12.5, (320, 240))
     random = np.random.RandomState(0)
     for _ in range(3):
         coarse = random.randint(0, 256, (4, 6, 3), np.uint8)
@@ -286,8 +295,9 @@ def test_video(trained, predict, tmp_path, kind, suffix):
     drawn = cv2.VideoCapture(f'out/pictures/{path.name}')
     assert drawn.get(cv2.CAP_PROP_FPS) == 12.5
     video = cv2.VideoCapture(str(path))
-    assert [image['file_name'] for image in content['images']
-            ] == [f'{path.name}/00000{i}' for i in range(3)]
+    assert [image['file_name'] for image in content['images']] == [
+        f'{path.name}/00000{i}' for i in range(3)
+    ]
     for number in range(1, 4):
         frame, picture = video.read()[1], drawn.read()[1]
         assert picture.shape == frame.shape == (240, 320, 3)
@@ -297,22 +307,19 @@ def test_video(trained, predict, tmp_path, kind, suffix):
         found = of_image(content, number)
         if kind == 'classifier':
             assert found[0]['category_id'] == expected.pred_score.argmax()
-            assert found[0]['score'] == pytest.approx(
-                expected.pred_score.max().item())
+            assert found[0]['score'] == pytest.approx(expected.pred_score.max().item())
         else:
             for annotation in found:
                 where = expected.pred_sem_seg.data[0].numpy()
                 where = where == annotation['category_id']
-                assert (mask_api.decode(
-                    annotation['segmentation']) == where).all()
+                assert (mask_api.decode(annotation['segmentation']) == where).all()
     assert not drawn.read()[0]
 
 
 def test_own_data_need_not_be_there(predict, photos, tmp_path):
     cfg = classifier(
-        num_classes=3,
-        runner_type='lightvit_mm.ClassFolderRunner',
-        data_root='gone')
+        num_classes=3, runner_type='lightvit_mm.ClassFolderRunner', data_root='gone'
+    )
     save(cfg, tmp_path, dataset_meta=dict(classes=FRUITS[:3]))
     cfg.model.head.num_classes = 1000
     cfg.dump(tmp_path / 'config.py')
@@ -336,8 +343,12 @@ def test_published_classifier(predict, photos, tmp_path, monkeypatch):
     released = Path(checkpoints.RELEASED['lightvit://tiny-in1k']).name
     torch.save(weights, tmp_path / released)
     monkeypatch.setenv(checkpoints.FOLDER_VARIABLE, str(tmp_path))
-    argv = [TOOL, 'lightvit_mm::lightvit_t_8xb128_in1k.py',
-            'lightvit://tiny-in1k', 'photos/wide.JPG']
+    argv = [
+        TOOL,
+        'lightvit_mm::lightvit_t_8xb128_in1k.py',
+        'lightvit://tiny-in1k',
+        'photos/wide.JPG',
+    ]
     monkeypatch.setattr(sys, 'argv', argv)
     monkeypatch.chdir(tmp_path)
     runpy.run_path(TOOL, run_name='__main__')
@@ -367,24 +378,31 @@ def test_images_are_not_held_in_memory(predict, photos, monkeypatch):
 def test_results_among_the_images_are_left_out(predict, photos):
     predict('classifier', '.')
     content = predict('classifier', '.')
-    assert [image['file_name'] for image in content['images']
-            ] == [f'photos/{name}' for name in NAMES]
+    assert [image['file_name'] for image in content['images']] == [
+        f'photos/{name}' for name in NAMES
+    ]
 
 
-@pytest.mark.parametrize('source, options, message', [
-    ('nothing', [], 'There is no nothing: expected an image, a folder'),
-    ('empty', [], r'no image in empty .* end in \.bmp, \.jpeg, \.jpg, \.png'),
-    ('text.txt', [], r'text.txt should be a folder, an image \(\.bmp.*video'),
-    ('text.jpg', [], 'text.jpg: not an image, or damaged'),
-    ('text.mp4', [], 'video text.mp4 cannot be opened'),
-    ('photos', ['--out', 'photos'], 'photos lies in photos, where results'),
-    ('photos', ['--out', 'text.txt'], 'text.txt .* cannot be made'),
-    ('photos', ['--score-thr', '30'], r'score_thr=30.0 should be in 0 to 1'),
-    ('photos', ['--cfg-options', 'default_scope=None'], 'default_scope=None'),
-    ('photos', ['--cfg-options', 'test_dataloader=None'], 'no test_dataload'),
-    ('photos', ['--cfg-options', 'model.head.num_classes=5'],
-     'checkpoint .*model.pth cannot be used.*size mismatch.*head.fc.weight'),
-])
+@pytest.mark.parametrize(
+    'source, options, message',
+    [
+        ('nothing', [], 'There is no nothing: expected an image, a folder'),
+        ('empty', [], r'no image in empty .* end in \.bmp, \.jpeg, \.jpg, \.png'),
+        ('text.txt', [], r'text.txt should be a folder, an image \(\.bmp.*video'),
+        ('text.jpg', [], 'text.jpg: not an image, or damaged'),
+        ('text.mp4', [], 'video text.mp4 cannot be opened'),
+        ('photos', ['--out', 'photos'], 'photos lies in photos, where results'),
+        ('photos', ['--out', 'text.txt'], 'text.txt .* cannot be made'),
+        ('photos', ['--score-thr', '30'], r'score_thr=30.0 should be in 0 to 1'),
+        ('photos', ['--cfg-options', 'default_scope=None'], 'default_scope=None'),
+        ('photos', ['--cfg-options', 'test_dataloader=None'], 'no test_dataload'),
+        (
+            'photos',
+            ['--cfg-options', 'model.head.num_classes=5'],
+            'checkpoint .*model.pth cannot be used.*size mismatch.*head.fc.weight',
+        ),
+    ],
+)
 def test_misuse(predict, photos, capfd, source, options, message):
     Path('empty').mkdir()
     for suffix in ('txt', 'jpg', 'mp4'):
@@ -394,12 +412,14 @@ def test_misuse(predict, photos, capfd, source, options, message):
     assert not list(Path().rglob('*.json')) and not Path('out').exists()
 
 
-@pytest.mark.parametrize('meta, message', [
-    (dict(CLASSES=FRUITS[:2]), '2 class names for 7 classes'),
-    (None, r'checkpoint .*model.pth cannot be used: \S'),
-])
-def test_checkpoint_that_does_not_fit(predict, photos, tmp_path, meta,
-                                      message):
+@pytest.mark.parametrize(
+    'meta, message',
+    [
+        (dict(CLASSES=FRUITS[:2]), '2 class names for 7 classes'),
+        (None, r'checkpoint .*model.pth cannot be used: \S'),
+    ],
+)
+def test_checkpoint_that_does_not_fit(predict, photos, tmp_path, meta, message):
     save(classifier(), tmp_path, **(meta or {}))
     if meta is None:
         (tmp_path / 'model.pth').write_bytes(b'')
@@ -411,7 +431,7 @@ def test_checkpoint_that_does_not_fit(predict, photos, tmp_path, meta,
 def test_damaged_image_leaves_no_json(predict, photos, name):
     predict('classifier', 'photos')
     content = (photos / name).read_bytes()
-    (photos / name).write_bytes(content[:-len(content) // 2])
+    (photos / name).write_bytes(content[: -len(content) // 2])
     with pytest.raises(SystemExit, match=f'image photos/{name} is damaged'):
         predict('classifier', 'photos')
     assert cv2.imread('out/pictures/a/one.png').shape == (416, 224, 3)

@@ -1,4 +1,5 @@
 """Builds from every library, each in a fresh process and a foreign folder."""
+
 import subprocess
 import sys
 import textwrap
@@ -7,8 +8,12 @@ import pytest
 
 
 def run(code, folder):
-    return subprocess.run([sys.executable, '-c', textwrap.dedent(code)],
-                          cwd=folder, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, '-c', textwrap.dedent(code)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
 
 
 def check(code, folder):
@@ -21,7 +26,7 @@ def check(code, folder):
 def test_type_name_is_enough(library, tmp_path):
     pytest.importorskip(library)
     out = check(
-        f'''
+        f"""
         from {library}.registry import MODELS
         import sys
         assert 'lightvit_mm' not in sys.modules
@@ -32,7 +37,9 @@ def test_type_name_is_enough(library, tmp_path):
         import torch
         print([tuple(o.shape) for o in neck(backbone(torch.rand(1, 3, 64, 64)))
                ][:2])
-        ''', tmp_path)
+        """,
+        tmp_path,
+    )
     assert out.strip() == '[(1, 32, 16, 16), (1, 32, 8, 8)]'
 
 
@@ -41,38 +48,45 @@ def test_custom_imports_still_works(library, tmp_path):
     pytest.importorskip(library)
     (tmp_path / 'config.py').write_text(
         "custom_imports = dict(imports=['lightvit_mm'])\n"
-        "backbone = dict(type='lightvit_mm.LightViT', arch='small')\n")
+        "backbone = dict(type='lightvit_mm.LightViT', arch='small')\n"
+    )
     out = check(
-        f'''
+        f"""
         from mmengine.config import Config
         from {library}.registry import MODELS
         print(type(MODELS.build(Config.fromfile('config.py').backbone)))
-        ''', tmp_path)
+        """,
+        tmp_path,
+    )
     assert 'lightvit_mm.models.lightvit.LightViT' in out
 
 
 def test_pure_python_config_names_the_class(tmp_path):
     (tmp_path / 'base.py').write_text(
         'from lightvit_mm import LightViT\n'
-        'backbone = dict(type=LightViT, arch="small")\n')
+        'backbone = dict(type=LightViT, arch="small")\n'
+    )
     (tmp_path / 'config.py').write_text(
         'from mmengine.config import read_base\n'
         'with read_base():\n'
         '    from .base import *\n'
-        'backbone.update(arch="tiny")\n')
+        'backbone.update(arch="tiny")\n'
+    )
     out = check(
-        '''
+        """
         from mmengine.config import Config
         from mmengine.registry import MODELS
         config = Config.fromfile('config.py')
         print(MODELS.build(config.backbone).embed_dims)
         config.dump('dumped.py')
         print(MODELS.build(Config.fromfile('dumped.py').backbone).embed_dims)
-        ''', tmp_path)
+        """,
+        tmp_path,
+    )
     assert out.split('\n')[:2] == ['(64, 128, 256)'] * 2
 
 
-BLOCK = '''
+BLOCK = """
     import sys
 
     class Block:
@@ -81,42 +95,53 @@ BLOCK = '''
                 raise ModuleNotFoundError(f'{{name}} is blocked', name=name)
 
     sys.meta_path.insert(0, Block())
-'''
+"""
 
 
 def test_torch_mmengine_and_mmcv_are_enough(tmp_path):
     blocked = ('mmdet', 'mmpretrain', 'mmseg', 'torchvision', 'timm')
     out = check(
-        textwrap.dedent(BLOCK).format(blocked=blocked) + textwrap.dedent('''
+        textwrap.dedent(BLOCK).format(blocked=blocked)
+        + textwrap.dedent("""
         import torch
         from lightvit_mm import LightViT, LightViTFPN
         backbone = LightViT('tiny')
         outs = LightViTFPN([64, 128, 256], 8)(backbone(torch.rand(1, 3, 9, 9)))
         print(len(outs))
-        '''), tmp_path)
+        """),
+        tmp_path,
+    )
     assert out.strip() == '5'
 
 
-@pytest.mark.parametrize('present, absent', [
-    ('mmdet', ('mmpretrain', 'mmseg')),
-    ('mmpretrain', ('mmdet', 'mmseg')),
-    ('mmseg', ('mmdet', 'mmpretrain')),
-])
+@pytest.mark.parametrize(
+    'present, absent',
+    [
+        ('mmdet', ('mmpretrain', 'mmseg')),
+        ('mmpretrain', ('mmdet', 'mmseg')),
+        ('mmseg', ('mmdet', 'mmpretrain')),
+    ],
+)
 def test_each_library_is_optional(present, absent, tmp_path):
     pytest.importorskip(present)
     check(
-        textwrap.dedent(BLOCK).format(blocked=absent) + textwrap.dedent(f'''
+        textwrap.dedent(BLOCK).format(blocked=absent)
+        + textwrap.dedent(f"""
         from {present}.registry import MODELS
         MODELS.build(dict(type='lightvit_mm.LightViT'))
-        '''), tmp_path)
+        """),
+        tmp_path,
+    )
 
 
 def test_a_typing_error_in_a_config_is_explained(tmp_path):
     pytest.importorskip('mmdet')
     done = run(
-        '''
+        """
         from mmdet.registry import MODELS
         MODELS.build(dict(type='lightvit_mm.LightViT', archs='tiny'))
-        ''', tmp_path)
+        """,
+        tmp_path,
+    )
     assert done.returncode
     assert "LightViT has no argument 'archs'; it takes arch," in done.stderr

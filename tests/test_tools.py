@@ -1,4 +1,5 @@
 """The tools as a user calls them: one process, two, killed, and misused."""
+
 import argparse
 import json
 import os
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 TRAIN = [sys.executable, str(ROOT / 'tools/train.py')]
 TEST = [sys.executable, str(ROOT / 'tools/test.py')]
 
-DETECTOR = '''
+DETECTOR = """
 _base_ = '{root}/configs/mask_rcnn_lightvit_t_1x.py'
 data = dict(
     data_root='{data}/detection/',
@@ -58,7 +59,7 @@ for dataloader in (train_dataloader, val_dataloader):
     dataloader['dataset']['pipeline'] = pipeline
 default_hooks = dict(logger=dict(interval=1))
 randomness = dict(seed=0)
-'''
+"""
 
 
 @pytest.fixture
@@ -82,39 +83,51 @@ def test_a_detector_trains_is_tested_and_drawn(config, tmp_path):
     options = ['--cfg-options', 'train_cfg.max_epochs=1']
     log = check([*TRAIN, config, *options], tmp_path)
     # Four of the paper's batches of 16 would be 4 iterations of 2 here.
-    assert 'LR is set based on batch size of 16 and the current batch size ' \
+    assert (
+        'LR is set based on batch size of 16 and the current batch size '
         'is 2. Scaling the original LR by 0.125.' in log
+    )
     work_dir = tmp_path / 'work_dirs/detector'
     lines = scalars(work_dir)
     assert len([line for line in lines if 'loss_mask' in line]) == 4
     assert 'coco/segm_mAP' in lines[-1] or 'empty' in log
 
-    log = check([
-        *TEST, config, work_dir / 'epoch_1.pth', '--show-dir', 'drawn',
-        '--out', 'predictions.pkl', '--cfg-options',
-        'model.test_cfg.rcnn.score_thr=0.0'
-    ], tmp_path)
+    log = check(
+        [
+            *TEST,
+            config,
+            work_dir / 'epoch_1.pth',
+            '--show-dir',
+            'drawn',
+            '--out',
+            'predictions.pkl',
+            '--cfg-options',
+            'model.test_cfg.rcnn.score_thr=0.0',
+        ],
+        tmp_path,
+    )
     assert re.search(r'coco/bbox_mAP_50: \d', log)
     assert len(list(tmp_path.glob('work_dirs/**/drawn/*.jpg'))) == 4
     assert (tmp_path / 'predictions.pkl').stat().st_size > 1000
 
 
 def test_weights_that_do_not_fit_are_not_tested(config, tmp_path):
-    torch.save(dict(state_dict=dict(weight=torch.zeros(1))),
-               tmp_path / 'other.pth')
+    torch.save(dict(state_dict=dict(weight=torch.zeros(1))), tmp_path / 'other.pth')
     done = run([*TEST, config, 'other.pth'], tmp_path)
     assert done.returncode and 'do not fit this LightViT' in done.stdout
     assert 'mAP' not in done.stdout
 
 
-def test_training_killed_in_an_epoch_resumes_from_its_checkpoint(
-        config, tmp_path):
-    options = [
-        '--cfg-options', 'train_cfg.max_epochs=3', 'train_cfg.val_interval=9'
-    ]
+def test_training_killed_in_an_epoch_resumes_from_its_checkpoint(config, tmp_path):
+    options = ['--cfg-options', 'train_cfg.max_epochs=3', 'train_cfg.val_interval=9']
     process = subprocess.Popen(
-        [*TRAIN, str(config), *options], cwd=tmp_path, env=environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        [*TRAIN, str(config), *options],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     for line in process.stdout:
         if 'Epoch(train) [2][2/4]' in line:
             os.kill(process.pid, signal.SIGKILL)
@@ -132,8 +145,9 @@ def test_training_killed_in_an_epoch_resumes_from_its_checkpoint(
     final = torch.load(work_dir / 'epoch_3.pth', weights_only=False)
     steps = {s['step'].item() for s in final['optimizer']['state'].values()}
     assert steps == {12}
-    assert not torch.equal(final['state_dict']['backbone.global_token'],
-                           killed['backbone.global_token'])
+    assert not torch.equal(
+        final['state_dict']['backbone.global_token'], killed['backbone.global_token']
+    )
 
 
 DUMP_HOOK = '''
@@ -166,34 +180,48 @@ class DumpEachRank(Hook):
 
 
 @pytest.mark.parametrize('frozen_stages', [-1, 1])
-def test_two_processes_train_the_same_parameters(config, tmp_path,
-                                                 frozen_stages):
+def test_two_processes_train_the_same_parameters(config, tmp_path, frozen_stages):
     (tmp_path / 'dump_hook.py').write_text(DUMP_HOOK)
-    config.write_text(config.read_text() + '''
+    config.write_text(
+        config.read_text()
+        + """
 custom_imports = dict(imports=['lightvit_mm', 'dump_hook'])
 custom_hooks = [dict(type='DumpEachRank')]
-''')
-    log = check([
-        ROOT / 'tools/dist_train.sh', config, 2, '--cfg-options',
-        'train_cfg.max_epochs=1', 'train_cfg.val_interval=9',
-        f'model.backbone.frozen_stages={frozen_stages}',
-        'model.backbone.drop_path_rate=0.5'
-    ], tmp_path, PORT=free_port(), PYTHONPATH=str(tmp_path))
+"""
+    )
+    log = check(
+        [
+            ROOT / 'tools/dist_train.sh',
+            config,
+            2,
+            '--cfg-options',
+            'train_cfg.max_epochs=1',
+            'train_cfg.val_interval=9',
+            f'model.backbone.frozen_stages={frozen_stages}',
+            'model.backbone.drop_path_rate=0.5',
+        ],
+        tmp_path,
+        PORT=free_port(),
+        PYTHONPATH=str(tmp_path),
+    )
     assert 'Scaling the original LR by 0.25' in log
     before, after, other = (
         torch.load(tmp_path / f'{name}.pth')
-        for name in ('before_0', 'after_0', 'after_1'))
+        for name in ('before_0', 'after_0', 'after_1')
+    )
     for name, value in after.items():
         # BatchNorm's statistics are each process's own, as always in DDP.
         if not re.search('running_|num_batches', name):
             assert torch.equal(value, other[name]), name
-    changed = {
-        name
-        for name in after if not torch.equal(after[name], before[name])
-    }
-    frozen = ('backbone.patch_embed.', 'backbone.global_token',
-              'backbone.stages.0.', 'backbone.stages.1.', 'backbone.norm0.',
-              'backbone.norm1.')
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    frozen = (
+        'backbone.patch_embed.',
+        'backbone.global_token',
+        'backbone.stages.0.',
+        'backbone.stages.1.',
+        'backbone.norm0.',
+        'backbone.norm1.',
+    )
     is_frozen = {name: name.startswith(frozen) for name in after}
     if frozen_stages < 0:
         assert any(is_frozen[name] for name in changed)
@@ -213,17 +241,36 @@ def test_two_processes_train_a_classifier_and_one_tests_it(digits, tmp_path):
         f"data = dict(dataset=dict(data_root='{digits}/classification/val', "
         'indices=list(range(0, 360, 6))))\n'
         'train_dataloader = val_dataloader = test_dataloader = data\n'
-        'param_scheduler = None\n')
-    check([
-        ROOT / 'tools/dist_train.sh', config, 2, '--work-dir', 'out',
-        '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
-        'default_hooks.checkpoint.interval=1'
-    ], tmp_path, PORT=free_port())
+        'param_scheduler = None\n'
+    )
+    check(
+        [
+            ROOT / 'tools/dist_train.sh',
+            config,
+            2,
+            '--work-dir',
+            'out',
+            '--cfg-options',
+            'train_cfg.max_epochs=1',
+            'train_cfg.val_interval=1',
+            'default_hooks.checkpoint.interval=1',
+        ],
+        tmp_path,
+        PORT=free_port(),
+    )
     trained = scalars(tmp_path / 'out')[-1]['accuracy/top1']
-    log = check([
-        *TEST, config, 'out/epoch_1.pth', '--work-dir', 'tested',
-        '--show-dir', 'drawn'
-    ], tmp_path)
+    log = check(
+        [
+            *TEST,
+            config,
+            'out/epoch_1.pth',
+            '--work-dir',
+            'tested',
+            '--show-dir',
+            'drawn',
+        ],
+        tmp_path,
+    )
     tested = float(re.search(r'accuracy/top1: ([\d.]+)', log)[1])
     np.testing.assert_allclose(tested, trained, atol=1e-3)
     assert len(list((tmp_path / 'drawn').glob('*.png'))) == 60
@@ -238,7 +285,8 @@ def test_threads_of_a_process_group_end_with_a_run(tmp_path):
     cli.leave_process_group()
     before = num_threads()
     dist.init_process_group(
-        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
+    )
     assert num_threads() > before
     runner = [dist.group.WORLD]
     runner.append(runner)  # as a runner and its loops
@@ -249,7 +297,8 @@ def test_threads_of_a_process_group_end_with_a_run(tmp_path):
 
 def test_own_configs_are_known_by_name(monkeypatch):
     monkeypatch.setattr(
-        sys, 'argv', ['train.py', 'lightvit_mm::lightvit_s_8xb128_in1k.py'])
+        sys, 'argv', ['train.py', 'lightvit_mm::lightvit_s_8xb128_in1k.py']
+    )
     parser = argparse.ArgumentParser()
     cli.add_arguments(parser)
     cfg = cli.load_config(parser.parse_args())
@@ -257,15 +306,28 @@ def test_own_configs_are_known_by_name(monkeypatch):
     assert cfg.work_dir == 'work_dirs/lightvit_s_8xb128_in1k'
 
 
-@pytest.mark.parametrize('command, message', [
-    ([*TRAIN, 'no_such.py'], 'There is no config no_such.py'),
-    ([*TRAIN, str(ROOT / 'configs/demo/lightvit_t_digits.py'),
-      '--auto-scale-lr'], 'needs auto_scale_lr.base_batch_size'),
-    ([*TRAIN, str(ROOT / 'configs/demo/lightvit_t_digits.py'), '--workdir=x'],
-     'unrecognized arguments: --workdir'),
-    ([str(ROOT / 'tools/dist_train.sh'), 'config.py'],
-     "number of GPUs should be a positive integer, got ''"),
-])
+@pytest.mark.parametrize(
+    'command, message',
+    [
+        ([*TRAIN, 'no_such.py'], 'There is no config no_such.py'),
+        (
+            [
+                *TRAIN,
+                str(ROOT / 'configs/demo/lightvit_t_digits.py'),
+                '--auto-scale-lr',
+            ],
+            'needs auto_scale_lr.base_batch_size',
+        ),
+        (
+            [*TRAIN, str(ROOT / 'configs/demo/lightvit_t_digits.py'), '--workdir=x'],
+            'unrecognized arguments: --workdir',
+        ),
+        (
+            [str(ROOT / 'tools/dist_train.sh'), 'config.py'],
+            "number of GPUs should be a positive integer, got ''",
+        ),
+    ],
+)
 def test_misuse_is_explained(command, message, tmp_path):
     done = run(command, tmp_path)
     assert done.returncode and message in done.stdout

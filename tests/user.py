@@ -5,6 +5,7 @@ documents say. What the lines name in capitals is put in, eight GPUs are two
 processes, and options at the end make images small and end a training after
 some iterations. Measured are the first and the last model, in one round.
 """
+
 import json
 import re
 import shlex
@@ -81,34 +82,40 @@ class Folder:
         shutil.copy(scenes[0], path / 'photo.jpg')
         self.write_imagenet()
         self.write_coco()
-        self.write_masks(path / 'data/ade/ADEChallengeData2016', 'training',
-                         'validation')
+        self.write_masks(
+            path / 'data/ade/ADEChallengeData2016', 'training', 'validation'
+        )
         self.write_masks(path / 'masks', 'train', 'val', 'img_dir', 'ann_dir')
         (path / 'masks/classes.txt').write_text('background\nvoid\ndigit\n')
         self.environment = dict(LIGHTVIT_CHECKPOINTS=str(path / 'released'))
         (path / 'released').mkdir()
         for size in ('tiny', 'small'):
-            cfg = hub.read_config(
-                f'lightvit_mm::lightvit_{size[0]}_8xb128_in1k.py')
+            cfg = hub.read_config(f'lightvit_mm::lightvit_{size[0]}_8xb128_in1k.py')
             url = checkpoints.RELEASED[f'lightvit://{size}-in1k']
             torch.save(
                 checkpoints.convert(build_model(cfg).state_dict(), 'authors'),
-                path / 'released' / Path(url).name)
+                path / 'released' / Path(url).name,
+            )
 
     def write_imagenet(self) -> None:
         """With lists of the images, so that two classes of 1000 will do."""
         for split in ('train', 'val'):
             root = self.path / 'data/imagenet'
             (root / 'meta').mkdir(parents=True, exist_ok=True)
-            shutil.copytree(self.path / 'demo/data/classification' / split,
-                            root / split)
+            shutil.copytree(
+                self.path / 'demo/data/classification' / split, root / split
+            )
             images = sorted((root / split).glob('*/*.jpg'))[::30]
-            (root / f'meta/{split}.txt').write_text('\n'.join(
-                f'{image.relative_to(root / split)} {int(image.parent.name)}'
-                for image in images))
+            (root / f'meta/{split}.txt').write_text(
+                '\n'.join(
+                    f'{image.relative_to(root / split)} {int(image.parent.name)}'
+                    for image in images
+                )
+            )
 
     def write_coco(self) -> None:
         from mmdet.datasets import CocoDataset
+
         names = CocoDataset.METAINFO['classes']
         root = self.path / 'data/coco'
         (root / 'annotations').mkdir(parents=True)
@@ -120,10 +127,12 @@ class Folder:
                 dict(id=i, name=name) for i, name in enumerate(names)
             ]
             (root / f'annotations/instances_{split}2017.json').write_text(
-                json.dumps(content))
+                json.dumps(content)
+            )
 
-    def write_masks(self, root, train, val, images='images',
-                    masks='annotations') -> None:
+    def write_masks(
+        self, root, train, val, images='images', masks='annotations'
+    ) -> None:
         """The scenes, with 2 where there is light, 0 elsewhere."""
         for source, split in (('train', train), ('val', val)):
             for folder in (images, masks):
@@ -132,8 +141,9 @@ class Folder:
             for scene in scenes.iterdir():
                 shutil.copy(scene, root / images / split)
                 grey = cv2.imread(str(scene), cv2.IMREAD_GRAYSCALE)
-                cv2.imwrite(f'{root / masks / split / scene.stem}.png',
-                            (grey > 150) * 2)
+                cv2.imwrite(
+                    f'{root / masks / split / scene.stem}.png', (grey > 150) * 2
+                )
 
     def checkpoint(self, config: str) -> str:
         """Random weights for a config, or what was trained with it."""
@@ -146,8 +156,8 @@ class Folder:
             cfg = hub.read_config(str(self.path / config))
             model = build_model(cfg)
             save_checkpoint(
-                dict(state_dict=model.state_dict(), meta={}),
-                str(self.path / path))
+                dict(state_dict=model.state_dict(), meta={}), str(self.path / path)
+            )
         return path
 
     def complete(self, line: str) -> str:
@@ -156,22 +166,27 @@ class Folder:
         line = re.sub(r'\bCONFIG\b', DEMO, line)
         line = re.sub(r'\bWORK_DIR/(\w+)', r'work_dirs/\1/\1', line)
         config = next(
-            (word for word in line.split() if word.endswith('.py')
-             and word.startswith(('configs/', 'work_dirs/'))), DEMO)
+            (
+                word
+                for word in line.split()
+                if word.endswith('.py') and word.startswith(('configs/', 'work_dirs/'))
+            ),
+            DEMO,
+        )
         name = Path(config).stem
         if TRAINED in line or re.search(r'\bCHECKPOINT\b', line):
             line = re.sub(r'\bCHECKPOINT\b', self.checkpoint(config), line)
         for word, value in {
-                'data_root=FOLDER': f'data_root={OWN_DATA.get(name)}',
-                '--int8 FOLDER': '--int8 photos',
-                '--out FOLDER': '--out found',
-                '--out DIR': '--out found',
-                'IMAGE_OR_FOLDER_OR_VIDEO': 'photos',
-                'IMAGES': 'photo.jpg',
-                'IMAGE': 'photo.jpg',
-                'IN OUT': 'released/lightvit_tiny_78.7.ckpt out.pth',
-                '.py 8': '.py 2',
-                '.pth 8': '.pth 2',
+            'data_root=FOLDER': f'data_root={OWN_DATA.get(name)}',
+            '--int8 FOLDER': '--int8 photos',
+            '--out FOLDER': '--out found',
+            '--out DIR': '--out found',
+            'IMAGE_OR_FOLDER_OR_VIDEO': 'photos',
+            'IMAGES': 'photo.jpg',
+            'IMAGE': 'photo.jpg',
+            'IN OUT': 'released/lightvit_tiny_78.7.ckpt out.pth',
+            '.py 8': '.py 2',
+            '.pth 8': '.pth 2',
         }.items():
             line = line.replace(word, value)
         line = re.sub(r'(benchmark\.py \S+) [^-]*( \w\S+ --)', r'\1\2', line)

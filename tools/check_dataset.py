@@ -3,6 +3,7 @@
 Takes any config of mmpretrain, mmdet or mmsegmentation. Each finding is told
 with its file, entry and remedy; the exit status is 1 if anything is wrong.
 """
+
 import argparse
 from pathlib import Path
 
@@ -21,12 +22,14 @@ def parse_args() -> argparse.Namespace:
         '--show-dir',
         type=Path,
         help='draw samples of the training set into this folder, as the '
-        'network sees them')
+        'network sees them',
+    )
     parser.add_argument(
         '--num-samples',
         type=int,
         default=4,
-        help='how many are drawn; default %(default)s')
+        help='how many are drawn; default %(default)s',
+    )
     return parser.parse_args()
 
 
@@ -44,16 +47,17 @@ def main() -> None:
     raise SystemExit(int(report.has_faults))
 
 
-def draw(cfg: Config, folder: Path, num_samples: int,
-         has_faults: bool) -> None:
+def draw(cfg: Config, folder: Path, num_samples: int, has_faults: bool) -> None:
     try:
         paths = draw_samples(cfg, folder, num_samples)
     # The libraries stop at faulty data in many ways.
     except Exception as error:
         if not has_faults:
             raise
-        raise SystemExit('\nThe samples cannot be drawn before the faults '
-                         f'above are corrected: {error}') from error
+        raise SystemExit(
+            '\nThe samples cannot be drawn before the faults '
+            f'above are corrected: {error}'
+        ) from error
     print('\nSamples of the training set: ' + ', '.join(map(str, paths)))
 
 

@@ -1,10 +1,16 @@
 """Convert a checkpoint between the authors' layouts and this package's."""
+
 import argparse
 import os
 
-from lightvit_mm.checkpoints import (LAYOUTS, CheckpointError, convert,
-                                     detect_layout, read_state_dict,
-                                     save_state_dict)
+from lightvit_mm.checkpoints import (
+    LAYOUTS,
+    CheckpointError,
+    convert,
+    detect_layout,
+    read_state_dict,
+    save_state_dict,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -16,26 +22,29 @@ def parse_args() -> argparse.Namespace:
         required=True,
         choices=['classifier', 'backbone', 'detector', 'authors'],
         help="mmpretrain's classifier, the backbone alone, mmdet 3.x's "
-        "detector, or the authors' classifier or mmdet 2.x detector")
+        "detector, or the authors' classifier or mmdet 2.x detector",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     try:
-        if os.path.exists(args.output) and os.path.samefile(
-                args.input, args.output):
-            raise CheckpointError(f'{args.output} is the input itself; write '
-                                  'to another file')
+        if os.path.exists(args.output) and os.path.samefile(args.input, args.output):
+            raise CheckpointError(
+                f'{args.output} is the input itself; write to another file'
+            )
         weights = read_state_dict(args.input)
         converted = convert(weights, args.to)
         source = LAYOUTS[detect_layout(weights)]
         save_state_dict(converted, args.output, dict(converted_from=source))
     except (OSError, CheckpointError) as error:
         raise SystemExit(f'Not converted: {error}')
-    print(f'{args.input}: {source}, {len(weights)} tensors\n'
-          f'{args.output}: {LAYOUTS[detect_layout(converted)]}, '
-          f'{len(converted)} tensors')
+    print(
+        f'{args.input}: {source}, {len(weights)} tensors\n'
+        f'{args.output}: {LAYOUTS[detect_layout(converted)]}, '
+        f'{len(converted)} tensors'
+    )
 
 
 if __name__ == '__main__':

@@ -6,9 +6,9 @@ masks, ``classification`` has single digits in ImageNet's class folders. The
 ``val`` parts use digits and halves of the photographs that ``train`` never
 shows.
 """
+
 import json
 from pathlib import Path
-from typing import List, Tuple
 
 import cv2
 import numpy as np
@@ -29,8 +29,13 @@ class DigitPainter:
         seed: Seed of everything random.
     """
 
-    def __init__(self, digits: np.ndarray, labels: np.ndarray,
-                 photos: List[np.ndarray], seed: int) -> None:
+    def __init__(
+        self,
+        digits: np.ndarray,
+        labels: np.ndarray,
+        photos: list[np.ndarray],
+        seed: int,
+    ) -> None:
         self.digits = digits
         self.labels = labels
         self.photos = photos
@@ -40,11 +45,12 @@ class DigitPainter:
         """A random crop (size, size, 3) of a photograph, maybe mirrored."""
         photo = self.photos[self.rng.integers(len(self.photos))]
         y, x = (self.rng.integers(edge - size + 1) for edge in photo.shape[:2])
-        crop = photo[y:y + size, x:x + size]
-        return crop[:, ::self.rng.choice([-1, 1])].astype(np.float32)
+        crop = photo[y : y + size, x : x + size]
+        return crop[:, :: self.rng.choice([-1, 1])].astype(np.float32)
 
-    def paint(self, image: np.ndarray, index: int, size: int,
-              corner: Tuple[int, int]) -> np.ndarray:
+    def paint(
+        self, image: np.ndarray, index: int, size: int, corner: tuple[int, int]
+    ) -> np.ndarray:
         """Paint one digit into ``image``, in place.
 
         Args:
@@ -58,20 +64,24 @@ class DigitPainter:
         """
         alpha = np.zeros(image.shape[:2], np.float32)
         digit = cv2.resize(
-            self.digits[index].astype(np.float32) / 16, (size, size),
-            interpolation=cv2.INTER_CUBIC)
+            self.digits[index].astype(np.float32) / 16,
+            (size, size),
+            interpolation=cv2.INTER_CUBIC,
+        )
         y, x = corner
-        alpha[y:y + size, x:x + size] = digit.clip(0, 1)
+        alpha[y : y + size, x : x + size] = digit.clip(0, 1)
         halo = cv2.GaussianBlur(
-            cv2.dilate(alpha, np.ones((3, 3), np.uint8)), (0, 0), size / 12)
+            cv2.dilate(alpha, np.ones((3, 3), np.uint8)), (0, 0), size / 12
+        )
         colour = self.rng.uniform(180, 255, 3)
         image *= 1 - 0.8 * halo[..., None]
         image += alpha[..., None] * (colour - image)
         return (alpha > 0.4).astype(np.uint8)
 
 
-def write_scenes(painter: DigitPainter, root: Path, split: str,
-                 num_scenes: int, size: int) -> None:
+def write_scenes(
+    painter: DigitPainter, root: Path, split: str, num_scenes: int, size: int
+) -> None:
     """Write scenes of 3 to 8 digits and their COCO annotations."""
     rng = painter.rng
     folder = root / split
@@ -83,7 +93,7 @@ def write_scenes(painter: DigitPainter, root: Path, split: str,
         for _ in range(rng.integers(3, 9)):
             side = int(rng.integers(size // 8, size * 56 // 192 + 1))
             y, x = rng.integers(size - side + 1, size=2)
-            cell = taken[y:y + side, x:x + side]
+            cell = taken[y : y + side, x : x + side]
             if cell.any():
                 continue
             cell[:] = True
@@ -97,30 +107,28 @@ def write_scenes(painter: DigitPainter, root: Path, split: str,
                     category_id=int(painter.labels[index]),
                     bbox=mask_utils.toBbox(rle).tolist(),
                     area=float(mask.sum()),
-                    segmentation=dict(
-                        size=rle['size'], counts=rle['counts'].decode()),
-                    iscrowd=0))
+                    segmentation=dict(size=rle['size'], counts=rle['counts'].decode()),
+                    iscrowd=0,
+                )
+            )
         name = f'{image_id:04}.jpg'
         write_image(folder / name, image)
-        images.append(dict(id=image_id, file_name=name, height=size,
-                           width=size))
+        images.append(dict(id=image_id, file_name=name, height=size, width=size))
     categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES)]
     (root / f'{split}.json').write_text(
-        json.dumps(
-            dict(
-                images=images, annotations=annotations,
-                categories=categories)))
+        json.dumps(dict(images=images, annotations=annotations, categories=categories))
+    )
 
 
-def write_class_folders(painter: DigitPainter, root: Path, split: str,
-                        size: int) -> None:
+def write_class_folders(
+    painter: DigitPainter, root: Path, split: str, size: int
+) -> None:
     """Write every digit once, filling a crop, into its class's folder."""
     rng = painter.rng
     for index, label in enumerate(painter.labels):
         image = painter.background(size)
         side = int(rng.integers(size * 3 // 4, size + 1))
-        painter.paint(image, index, side, rng.integers(size - side + 1,
-                                                       size=2))
+        painter.paint(image, index, side, rng.integers(size - side + 1, size=2))
         folder = root / split / CLASSES[label]
         folder.mkdir(parents=True, exist_ok=True)
         write_image(folder / f'{index:04}.jpg', image)
@@ -132,8 +140,9 @@ def write_image(path: Path, image: np.ndarray) -> None:
         raise OSError(f'{path} could not be written')
 
 
-def write_datasets(root: Path, num_train: int, num_val: int, scene_size: int,
-                   crop_size: int) -> None:
+def write_datasets(
+    root: Path, num_train: int, num_val: int, scene_size: int, crop_size: int
+) -> None:
     """Write both data sets below ``root``.
 
     Args:
@@ -145,13 +154,13 @@ def write_datasets(root: Path, num_train: int, num_val: int, scene_size: int,
     """
     digits, labels = load_digits(return_X_y=True)
     parts = train_test_split(
-        digits.reshape(-1, 8, 8), labels, test_size=0.2, random_state=0,
-        stratify=labels)
+        digits.reshape(-1, 8, 8), labels, test_size=0.2, random_state=0, stratify=labels
+    )
     photos = load_sample_images().images
     for seed, split in enumerate(('train', 'val')):
         halves = [np.array_split(photo, 2, axis=1)[seed] for photo in photos]
         painter = DigitPainter(parts[seed], parts[seed + 2], halves, seed)
-        write_scenes(painter, root / 'detection', split,
-                     (num_train, num_val)[seed], scene_size)
-        write_class_folders(painter, root / 'classification', split,
-                            crop_size)
+        write_scenes(
+            painter, root / 'detection', split, (num_train, num_val)[seed], scene_size
+        )
+        write_class_folders(painter, root / 'classification', split, crop_size)

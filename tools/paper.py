@@ -3,6 +3,7 @@
 Prints it beside the paper's figures and writes it as Markdown, figures as PNG
 too.
 """
+
 import argparse
 from pathlib import Path
 
@@ -16,57 +17,65 @@ from lightvit_mm.paper.options import Options
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('name', nargs='?', metavar='NAME', help='which one; see --list')
     parser.add_argument(
-        'name', nargs='?', metavar='NAME', help='which one; see --list')
-    parser.add_argument(
-        '--list', action='store_true', help='list the names and what they are')
+        '--list', action='store_true', help='list the names and what they are'
+    )
     parser.add_argument(
         '--out',
         type=Path,
         default=Path('work_dirs/paper'),
-        help='folder for Markdown and pictures (default: %(default)s)')
+        help='folder for Markdown and pictures (default: %(default)s)',
+    )
     parser.add_argument(
         '--device',
         choices=['cpu', 'cuda'],
         default='cpu',
-        help='where speed is measured (default: %(default)s)')
+        help='where speed is measured (default: %(default)s)',
+    )
+    parser.add_argument('--amp', action='store_true', help='measure in mixed precision')
     parser.add_argument(
-        '--amp', action='store_true', help='measure in mixed precision')
-    parser.add_argument(
-        '--compile', action='store_true', help='measure with torch.compile')
+        '--compile', action='store_true', help='measure with torch.compile'
+    )
     parser.add_argument(
         '--batch-size',
         type=int,
         default=Options.batch_size,
-        help='images of a batch (default: %(default)s)')
+        help='images of a batch (default: %(default)s)',
+    )
     parser.add_argument(
         '--rounds',
         type=int,
         default=Options.rounds,
-        help='rounds in which all models are measured in turn (default: '
-        '%(default)s)')
+        help='rounds in which all models are measured in turn (default: %(default)s)',
+    )
     parser.add_argument(
         '--config',
         default=Options.config,
-        help='figure4: config whose attention is drawn (default: %(default)s)')
+        help='figure4: config whose attention is drawn (default: %(default)s)',
+    )
     parser.add_argument(
         '--checkpoint',
         default=Options.checkpoint,
-        help='figure4: its weights (default: %(default)s)')
+        help='figure4: its weights (default: %(default)s)',
+    )
     parser.add_argument(
         '--layer',
         metavar='STAGE.BLOCK',
-        help='figure4: both counted from 1, as in 2.6 (default: the last)')
+        help='figure4: both counted from 1, as in 2.6 (default: the last)',
+    )
     parser.add_argument(
         '--images',
         nargs='+',
         type=Path,
         default=[],
-        help='figure4: images, by default two sample photographs')
+        help='figure4: images, by default two sample photographs',
+    )
     args = parser.parse_args()
     if not args.list and args.name not in EXPERIMENTS:
-        parser.error(f'NAME should be one of {", ".join(EXPERIMENTS)} and is '
-                     f'{args.name}')
+        parser.error(
+            f'NAME should be one of {", ".join(EXPERIMENTS)} and is {args.name}'
+        )
     if min(args.batch_size, args.rounds) < 1:
         parser.error('--batch-size and --rounds should be at least 1')
     if args.device == 'cuda' and not torch.cuda.is_available():

@@ -3,6 +3,7 @@
 Takes an image, a folder of images or a video. Writes pictures, and what was
 found as one JSON file in COCO's format.
 """
+
 import argparse
 from pathlib import Path
 
@@ -16,26 +17,31 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_config(parser)
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k')
+        'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k'
+    )
     parser.add_argument(
         'source',
         metavar='IMAGE_OR_FOLDER_OR_VIDEO',
-        help='image, folder with images in it or below, or video')
+        help='image, folder with images in it or below, or video',
+    )
     parser.add_argument(
         '--out',
         type=Path,
         default=Path('work_dirs/predict'),
-        help='folder for the results; default %(default)s')
+        help='folder for the results; default %(default)s',
+    )
     parser.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
-        help='score that a detection has to exceed; default %(default)s')
+        help='score that a detection has to exceed; default %(default)s',
+    )
     parser.add_argument(
         '--device',
         choices=['cpu', 'cuda'],
         default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='default %(default)s')
+        help='default %(default)s',
+    )
     return parser.parse_args()
 
 
@@ -45,8 +51,9 @@ def main() -> None:
         raise SystemExit('--device cuda: PyTorch finds no GPU here; use cpu')
     try:
         cfg = cli.read_config(args)
-        count = predict(cfg, args.checkpoint, args.source, args.out,
-                        args.score_thr, args.device)
+        count = predict(
+            cfg, args.checkpoint, args.source, args.out, args.score_thr, args.device
+        )
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise SystemExit(str(error)) from error
     print(f'{count} images: {args.out}/pictures and {args.out / FILE}')

@@ -1,4 +1,5 @@
 """Test a checkpoint of any mmpretrain, mmdet or mmsegmentation config."""
+
 import argparse
 
 from mmengine.evaluator import DumpResults
@@ -12,17 +13,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', help='dump the predictions to this .pkl file')
+    parser.add_argument('--show-dir', help='draw the predictions into this folder')
     parser.add_argument(
-        '--out', help='dump the predictions to this .pkl file')
-    parser.add_argument(
-        '--show-dir', help='draw the predictions into this folder')
-    parser.add_argument(
-        '--show', action='store_true', help='show the predictions in a window')
+        '--show', action='store_true', help='show the predictions in a window'
+    )
     parser.add_argument(
         '--wait-time',
         type=float,
         default=2,
-        help='seconds for which a window stays; default %(default)s')
+        help='seconds for which a window stays; default %(default)s',
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,5 @@
 """Train any mmpretrain, mmdet or mmsegmentation config."""
+
 import argparse
 
 from mmengine.registry import RUNNERS
@@ -16,18 +17,18 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         metavar='CHECKPOINT',
         help='go on from a checkpoint; without a name from the last one in '
-        'the work dir, or from the start if there is none')
-    parser.add_argument(
-        '--amp', action='store_true', help='train with mixed precision')
+        'the work dir, or from the start if there is none',
+    )
+    parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate to the total batch size, by the '
-        "config's auto_scale_lr.base_batch_size")
+        "config's auto_scale_lr.base_batch_size",
+    )
     parser.add_argument(
-        '--no-validate',
-        action='store_true',
-        help='do not evaluate during training')
+        '--no-validate', action='store_true', help='do not evaluate during training'
+    )
     return parser.parse_args()
 
 
@@ -44,7 +45,8 @@ def main() -> None:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise SystemExit(
                 f'--auto-scale-lr needs auto_scale_lr.base_batch_size in '
-                f'{args.config}: the total batch size of its learning rate')
+                f'{args.config}: the total batch size of its learning rate'
+            )
         cfg.auto_scale_lr.enable = True
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None

@@ -2,25 +2,21 @@
 
 Another total batch scales the learning rate; mmengine logs by how much.
 """
+
 _base_ = 'mmseg::_base_/schedules/schedule_160k.py'
 
 optim_wrapper = dict(
-    optimizer=dict(
-        _delete_=True, type='AdamW', lr=6e-5, weight_decay=0.01),
+    optimizer=dict(_delete_=True, type='AdamW', lr=6e-5, weight_decay=0.01),
     paramwise_cfg=dict(
-        norm_decay_mult=0.,
+        norm_decay_mult=0.0,
         custom_keys=dict(
-            relative_position_bias_table=dict(decay_mult=0.),
-            global_token=dict(decay_mult=0.))))
+            relative_position_bias_table=dict(decay_mult=0.0),
+            global_token=dict(decay_mult=0.0),
+        ),
+    ),
+)
 param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=1e-6, by_epoch=False, end=1500),
-    dict(
-        type='PolyLR',
-        power=1.0,
-        eta_min=0.,
-        begin=1500,
-        end=160000,
-        by_epoch=False),
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, end=1500),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=1500, end=160000, by_epoch=False),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=16)

@@ -2,12 +2,13 @@
 
 Another total batch scales the learning rate; mmengine logs by how much.
 """
+
 _base_ = 'mmseg::_base_/schedules/schedule_80k.py'
 
 optim_wrapper = dict(
-    optimizer=dict(
-        _delete_=True, type='AdamW', lr=1e-4, weight_decay=1e-4))
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=1e-4)
+)
 param_scheduler = [
-    dict(type='PolyLR', power=0.9, eta_min=0., end=80000, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=0.0, end=80000, by_epoch=False),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=16)

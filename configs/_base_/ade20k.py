@@ -1,4 +1,5 @@
 """ADE20K, two images per GPU: 16 on eight."""
+
 _base_ = 'mmseg::_base_/datasets/ade20k.py'
 
 train_dataloader = dict(batch_size=2)

@@ -2,6 +2,7 @@
 
 Half of the images are resized, half are resized, cropped and resized again.
 """
+
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 
 scales = [(short_side, 1333) for short_side in range(480, 801, 32)]
@@ -17,16 +18,18 @@ train_pipeline = [
                 dict(
                     type='RandomChoiceResize',
                     scales=[(400, 1333), (500, 1333), (600, 1333)],
-                    keep_ratio=True),
+                    keep_ratio=True,
+                ),
                 dict(
                     type='RandomCrop',
                     crop_type='absolute_range',
                     crop_size=(384, 600),
-                    allow_negative_crop=True),
-                dict(
-                    type='RandomChoiceResize', scales=scales, keep_ratio=True)
+                    allow_negative_crop=True,
+                ),
+                dict(type='RandomChoiceResize', scales=scales, keep_ratio=True),
             ],
-        ]),
+        ],
+    ),
     dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

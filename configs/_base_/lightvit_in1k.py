@@ -6,6 +6,7 @@ changes with every iteration. Its colour jitter is off beside RandAugment,
 whose operations are timm's increasing ones here, as for Swin; the released
 code has four more (distort, zoom, blur, skew) and other ranges for some.
 """
+
 _base_ = [
     './lightvit_classifier.py',
     'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
@@ -14,28 +15,29 @@ _base_ = [
 ]
 model = dict(
     head=dict(loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1)),
-    train_cfg=dict(augments=[
-        dict(type='Mixup', alpha=0.2),
-        dict(type='CutMix', alpha=1.0),
-    ]))
+    train_cfg=dict(
+        augments=[
+            dict(type='Mixup', alpha=0.2),
+            dict(type='CutMix', alpha=1.0),
+        ]
+    ),
+)
 train_dataloader = dict(batch_size=128)
 val_dataloader = dict(batch_size=128)
 test_dataloader = dict(batch_size=128)
 
 optim_wrapper = dict(
     optimizer=dict(weight_decay=0.04),
-    paramwise_cfg=dict(custom_keys=dict(global_token=dict(decay_mult=0.))))
+    paramwise_cfg=dict(custom_keys=dict(global_token=dict(decay_mult=0.0))),
+)
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        end=20,
-        convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-4, end=20, convert_to_iter_based=True),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-6,
         begin=20,
         end=300,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
 ]
 auto_scale_lr = dict(enable=True)

@@ -2,6 +2,7 @@
 
 It starts from the authors' ImageNet weights, which are downloaded once.
 """
+
 # Registers the package and what mmcv needs of it, whichever tool reads this.
 custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
 
@@ -9,4 +10,5 @@ lightvit_t = dict(
     type='lightvit_mm.LightViT',
     arch='tiny',
     drop_path_rate=0.1,
-    init_cfg=dict(type='Pretrained', checkpoint='lightvit://tiny-in1k'))
+    init_cfg=dict(type='Pretrained', checkpoint='lightvit://tiny-in1k'),
+)

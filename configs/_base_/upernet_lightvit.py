@@ -1,4 +1,5 @@
 """UPerNet with LightViT-T and its neck, for 150 classes."""
+
 _base_ = [
     'mmseg::_base_/models/upernet_r50.py',
     './lightvit_t.py',
@@ -12,6 +13,8 @@ model = dict(
         type='lightvit_mm.LightViTFPN',
         in_channels=[64, 128, 256],
         out_channels=256,
-        num_outs=4),
+        num_outs=4,
+    ),
     decode_head=dict(in_channels=[256, 256, 256, 256], num_classes=150),
-    auxiliary_head=dict(in_channels=256, num_classes=150))
+    auxiliary_head=dict(in_channels=256, num_classes=150),
+)

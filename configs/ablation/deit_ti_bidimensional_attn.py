@@ -2,6 +2,7 @@
 
 tools/dist_train.sh configs/ablation/deit_ti_bidimensional_attn.py 4
 """
+
 _base_ = 'mmpretrain::deit/deit-tiny_4xb256_in1k.py'
 
 custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
@@ -10,4 +11,6 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='lightvit_mm.with_bidimensional_attention',
-        backbone=_base_.model.backbone))
+        backbone=_base_.model.backbone,
+    )
+)

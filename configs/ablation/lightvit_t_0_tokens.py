@@ -4,6 +4,7 @@ Published: 0.68 G multiply-adds, top-1 77.3.
 
 tools/dist_train.sh configs/ablation/lightvit_t_0_tokens.py 8
 """
+
 _base_ = '../lightvit_t_8xb128_in1k.py'
 
 model = dict(backbone=dict(num_tokens=0))

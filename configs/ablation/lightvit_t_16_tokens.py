@@ -4,6 +4,7 @@ Published: 0.80 G multiply-adds, top-1 78.8.
 
 tools/dist_train.sh configs/ablation/lightvit_t_16_tokens.py 8
 """
+
 _base_ = '../lightvit_t_8xb128_in1k.py'
 
 model = dict(backbone=dict(num_tokens=16))

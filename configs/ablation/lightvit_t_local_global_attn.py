@@ -4,6 +4,7 @@ Published: 8.8 M parameters, 0.71 G multiply-adds, top-1 78.0.
 
 tools/dist_train.sh configs/ablation/lightvit_t_local_global_attn.py 8
 """
+
 _base_ = '../lightvit_t_8xb128_in1k.py'
 
 model = dict(backbone=dict(spatial_attn=False, channel_attn=False))

@@ -4,6 +4,7 @@ Published: 9.1 M parameters, 0.73 G multiply-adds, top-1 78.4.
 
 tools/dist_train.sh configs/ablation/lightvit_t_local_global_spatial_attn.py 8
 """
+
 _base_ = '../lightvit_t_8xb128_in1k.py'
 
 model = dict(backbone=dict(channel_attn=False))

@@ -7,6 +7,7 @@ Published: 9.5 M parameters, 0.74 G multiply-adds, top-1 77.4.
 
 tools/dist_train.sh configs/ablation/lightvit_t_plain_patch_embed.py 8
 """
+
 _base_ = '../lightvit_t_8xb128_in1k.py'
 
 model = dict(backbone=dict(overlapping_patch_embed=False))

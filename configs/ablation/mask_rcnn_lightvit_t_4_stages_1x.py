@@ -8,6 +8,7 @@ Published on val2017: box AP 37.5.
 
 tools/dist_train.sh configs/ablation/mask_rcnn_lightvit_t_4_stages_1x.py 8
 """
+
 _base_ = ['../mask_rcnn_lightvit_t_1x.py', './_base_/four_stages.py']
 
 model = dict(
@@ -15,6 +16,9 @@ model = dict(
         arch=dict(_delete_=True, **_base_.four_stages),
         stem_stride=4,
         out_indices=(0, 1, 2, 3),
-        init_cfg=dict(checkpoint='work_dirs/lightvit_t_4_stages/epoch_300.pth',
-                      prefix='backbone.')),
-    neck=dict(in_channels=[32, 64, 128, 256], num_extra_trans_convs=0))
+        init_cfg=dict(
+            checkpoint='work_dirs/lightvit_t_4_stages/epoch_300.pth', prefix='backbone.'
+        ),
+    ),
+    neck=dict(in_channels=[32, 64, 128, 256], num_extra_trans_convs=0),
+)

@@ -2,6 +2,7 @@
 
 tools/dist_train.sh configs/ablation/swin_t_bidimensional_attn.py 16
 """
+
 _base_ = 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'
 
 custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
@@ -10,4 +11,6 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='lightvit_mm.with_bidimensional_attention',
-        backbone=_base_.model.backbone))
+        backbone=_base_.model.backbone,
+    )
+)

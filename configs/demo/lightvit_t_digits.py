@@ -2,6 +2,7 @@
 
 make demo writes the data and runs it.
 """
+
 _base_ = [
     '../_base_/lightvit_classifier.py',
     'mmpretrain::_base_/default_runtime.py',
@@ -13,7 +14,8 @@ data_preprocessor = dict(
     num_classes=10,
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
-    to_rgb=True)
+    to_rgb=True,
+)
 model = dict(head=dict(num_classes=10))
 
 pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
@@ -23,30 +25,28 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='CustomDataset', data_root=data_root + 'train',
-        pipeline=pipeline))
+        type='CustomDataset', data_root=data_root + 'train', pipeline=pipeline
+    ),
+)
 val_dataloader = dict(
     batch_size=60,
     num_workers=1,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CustomDataset', data_root=data_root + 'val', pipeline=pipeline))
+    dataset=dict(type='CustomDataset', data_root=data_root + 'val', pipeline=pipeline),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy')
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-    clip_grad=dict(max_norm=10))
+    clip_grad=dict(max_norm=10),
+)
 param_scheduler = dict(
-    type='OneCycleLR',
-    eta_max=1e-3,
-    total_steps=max_epochs,
-    convert_to_iter_based=True)
+    type='OneCycleLR', eta_max=1e-3, total_steps=max_epochs, convert_to_iter_based=True
+)
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=max_epochs)
 val_cfg = dict()
 test_cfg = dict()
-default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(interval=max_epochs))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=max_epochs))
 randomness = dict(seed=0)

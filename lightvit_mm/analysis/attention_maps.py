@@ -6,10 +6,10 @@ softmax over the global tokens, one for each image token (Eq. 3): the tokens
 that the place reads from. Both are taken from the queries and keys that the
 network itself computes. :func:`visualize` does all, from file to picture.
 """
+
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -62,8 +62,7 @@ class BlockAttention:
 
 
 @torch.no_grad()
-def global_attention_maps(backbone: LightViT,
-                          images: Tensor) -> List[BlockAttention]:
+def global_attention_maps(backbone: LightViT, images: Tensor) -> list[BlockAttention]:
     """The global attention of every block, in the order of the network.
 
     The backbone runs in evaluation mode and is left as it was.
@@ -78,18 +77,22 @@ def global_attention_maps(backbone: LightViT,
     if not backbone.num_tokens:
         raise AttentionMapError(
             'num_tokens=0: without global tokens there is no global attention '
-            'to show; expected a LightViT with num_tokens >= 1')
-    seen: Dict[nn.Module, tuple] = {}
+            'to show; expected a LightViT with num_tokens >= 1'
+        )
+    seen: dict[nn.Module, tuple] = {}
 
     def keep(module: nn.Module, args: tuple, output: Tensor) -> None:
         seen[module] = (args, output)
 
-    blocks = [[
-        layer.attn for layer in stage if isinstance(layer, LightViTBlock)
-    ] for stage in backbone.stages]
+    blocks = [
+        [layer.attn for layer in stage if isinstance(layer, LightViTBlock)]
+        for stage in backbone.stages
+    ]
     handles = [
-        module.register_forward_hook(keep) for attns in blocks
-        for attn in attns for module in (attn, attn.kv_global)
+        module.register_forward_hook(keep)
+        for attns in blocks
+        for attn in attns
+        for module in (attn, attn.kv_global)
     ]
     training = backbone.training
     try:
@@ -105,30 +108,34 @@ def global_attention_maps(backbone: LightViT,
             (x, hw), _ = seen[attn]
             # Once more, since the network has it in the order of windows.
             qkv = attn.qkv(x)
-            weights = _weights(qkv, seen[attn.kv_global][1], attn.num_heads,
-                               attn.num_tokens, hw)
+            weights = _weights(
+                qkv, seen[attn.kv_global][1], attn.num_heads, attn.num_tokens, hw
+            )
             stride = backbone.stem_stride * 2**i
             maps.append(BlockAttention(i + 1, j + 1, stride, *weights))
     return maps
 
 
-def _weights(qkv: Tensor, kv_global: Tensor, num_heads: int, T: int,
-             hw: HW) -> Tuple[Tensor, Tensor]:
+def _weights(
+    qkv: Tensor, kv_global: Tensor, num_heads: int, T: int, hw: HW
+) -> tuple[Tensor, Tensor]:
     """(B, T + N, 3C), (B, T, 2C) -> twice (B, heads, T, H, W)."""
     q, k, _ = split_heads(qkv, num_heads, 3)
     k_global, _ = split_heads(kv_global, num_heads, 2)
-    scale = q.shape[-1]**-0.5
+    scale = q.shape[-1] ** -0.5
     aggregation = (q[:, :, :T] * scale @ k[:, :, T:].mT).softmax(dim=-1)
     broadcast = (q[:, :, T:] * scale @ k_global.mT).softmax(dim=-1).mT
     return aggregation.unflatten(3, hw), broadcast.unflatten(3, hw)
 
 
-def draw_attention(image: np.ndarray,
-                   aggregation: Tensor,
-                   broadcast: Tensor,
-                   stride: int,
-                   path: PathLike,
-                   title: str = '') -> None:
+def draw_attention(
+    image: np.ndarray,
+    aggregation: Tensor,
+    broadcast: Tensor,
+    stride: int,
+    path: PathLike,
+    title: str = '',
+) -> None:
     """Draw the two maps of each global token over the image, as in Figure 4.
 
     One column per token: aggregation above, broadcast below, each from blue,
@@ -164,8 +171,9 @@ def draw_attention(image: np.ndarray,
     figure.savefig(path)
 
 
-def _grid(rows: int, columns: int, aspect: float,
-          title: str) -> Tuple[Figure, np.ndarray]:
+def _grid(
+    rows: int, columns: int, aspect: float, title: str
+) -> tuple[Figure, np.ndarray]:
     """Cells of one area, whatever the image's width over height."""
     width, height = CELL * aspect**0.5, CELL / aspect**0.5
     side, above, gap_x, gap_y = 0.35, 0.7, 0.08, 0.4
@@ -178,7 +186,8 @@ def _grid(rows: int, columns: int, aspect: float,
         va='top',
         fontsize=10,
         wrap=True,
-        parse_math=False)
+        parse_math=False,
+    )
     axes = figure.subplots(
         rows,
         columns,
@@ -190,12 +199,13 @@ def _grid(rows: int, columns: int, aspect: float,
             top=1 - above / full_height,
             bottom=gap_y / full_height,
             wspace=gap_x / width,
-            hspace=gap_y / height))
+            hspace=gap_y / height,
+        ),
+    )
     return figure, axes
 
 
-def _draw_cell(cell: Axes, image: np.ndarray, weights: Tensor,
-               stride: int) -> None:
+def _draw_cell(cell: Axes, image: np.ndarray, weights: Tensor, stride: int) -> None:
     """A map (H, W) over an image (h, w, 3), which it may exceed."""
     h, w = image.shape[:2]
     H, W = weights.shape
@@ -206,18 +216,21 @@ def _draw_cell(cell: Axes, image: np.ndarray, weights: Tensor,
         cmap='jet',
         alpha=0.5,
         interpolation='bilinear',
-        extent=(-0.5, W * stride - 0.5, H * stride - 0.5, -0.5))
+        extent=(-0.5, W * stride - 0.5, H * stride - 0.5, -0.5),
+    )
     cell.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
     cell.set_xlabel(f'{least:.3g} – {greatest:.3g}', fontsize=6)
 
 
-def visualize(model: nn.Module,
-              cfg: Config,
-              image_path: PathLike,
-              out_path: PathLike,
-              layer: Optional[str] = None,
-              head: Optional[int] = None,
-              size: Optional[HW] = None) -> None:
+def visualize(
+    model: nn.Module,
+    cfg: Config,
+    image_path: PathLike,
+    out_path: PathLike,
+    layer: str | None = None,
+    head: int | None = None,
+    size: HW | None = None,
+) -> None:
     """Draw the global attention of a block over an image.
 
     Args:
@@ -245,19 +258,26 @@ def visualize(model: nn.Module,
         aggregation, broadcast = aggregation[head], broadcast[head]
         of_heads = f'head {head}'
     else:
-        raise AttentionMapError(f'There is no head {head} in {block.name}: '
-                                f'expected 0 to {num_heads - 1}')
-    draw_attention(image, aggregation, broadcast, block.stride, out_path,
-                   f'{Path(image_path).name}: {block.name}, {of_heads}')
+        raise AttentionMapError(
+            f'There is no head {head} in {block.name}: expected 0 to {num_heads - 1}'
+        )
+    draw_attention(
+        image,
+        aggregation,
+        broadcast,
+        block.stride,
+        out_path,
+        f'{Path(image_path).name}: {block.name}, {of_heads}',
+    )
 
 
-def _select(blocks: List[BlockAttention],
-            layer: Optional[str]) -> BlockAttention:
+def _select(blocks: list[BlockAttention], layer: str | None) -> BlockAttention:
     if layer is None:
         return blocks[-1]
     by_layer = {block.layer: block for block in blocks}
     if layer not in by_layer:
         raise AttentionMapError(
             f'There is no layer {layer}: expected STAGE.BLOCK, one of '
-            f'{", ".join(by_layer)}')
+            f'{", ".join(by_layer)}'
+        )
     return by_layer[layer]

@@ -3,16 +3,16 @@
 All models take turns in every round, so that a machine that slows down or
 speeds up meanwhile does so for all of them alike.
 """
+
 import platform
 import re
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import (Callable, Dict, Hashable, List, Optional, Sequence, Tuple,
-                    Union)
 
 import torch
 from matplotlib.figure import Figure
@@ -42,9 +42,9 @@ class Detector(nn.Module):
         return forward_tensors(self.model, x)
 
 
-def build(name: str,
-          shape: Optional[Tuple[int, int]] = None,
-          features: bool = False) -> nn.Module:
+def build(
+    name: str, shape: tuple[int, int] | None = None, features: bool = False
+) -> nn.Module:
     """Build a model in evaluation mode, its weights untrained.
 
     Nothing is downloaded: pretrained weights that a config asks for are
@@ -77,8 +77,10 @@ def build(name: str,
     timm = import_timm()
     if not timm.is_model(name):
         known = timm.list_models() + _own_configs()
-        raise ValueError(f'{name!r} should be a model of timm or a config '
-                         f'PATH.py or LIBRARY::PATH.py{close_to(name, known)}')
+        raise ValueError(
+            f'{name!r} should be a model of timm or a config '
+            f'PATH.py or LIBRARY::PATH.py{close_to(name, known)}'
+        )
     options = {}
     if shape and timm.get_pretrained_cfg(name).fixed_input_size:
         options['img_size'] = tuple(shape)
@@ -107,21 +109,22 @@ def import_timm():
     """
     check_installed('timm')
     import timm
+
     return timm
 
 
-def _own_configs() -> List[str]:
-    return [
-        f'lightvit_mm::{path.name}' for path in (ROOT / 'configs').glob('*.py')
-    ]
+def _own_configs() -> list[str]:
+    return [f'lightvit_mm::{path.name}' for path in (ROOT / 'configs').glob('*.py')]
 
 
 def _build_config(name: str, features: bool) -> nn.Module:
     cfg = read_config(name)
     scope = cfg.get('default_scope')
     if scope is None or 'model' not in cfg:
-        raise ValueError(f'config {name} should have a model and a '
-                         'default_scope that names its library')
+        raise ValueError(
+            f'config {name} should have a model and a '
+            'default_scope that names its library'
+        )
     check_installed(scope)
     if features:
         return _backbone(cfg, name)
@@ -131,14 +134,16 @@ def _build_config(name: str, features: bool) -> nn.Module:
 
 def _backbone(cfg: Config, name: str) -> nn.Module:
     if 'backbone' not in cfg.model:
-        raise ValueError(f'config {name} should have a model with a backbone, '
-                         'of which to measure the features')
+        raise ValueError(
+            f'config {name} should have a model with a backbone, '
+            'of which to measure the features'
+        )
     if cfg.model.backbone.type.endswith('LightViT'):
         cfg.model.backbone.update(out_indices=(0, 1, 2), out_type='featmap')
     return build_model(cfg).backbone
 
 
-def build_all(names: Sequence[str], setup: Setup) -> Dict[str, nn.Module]:
+def build_all(names: Sequence[str], setup: Setup) -> dict[str, nn.Module]:
     """Build the models to measure and try each on an image.
 
     Args:
@@ -153,11 +158,15 @@ def build_all(names: Sequence[str], setup: Setup) -> Dict[str, nn.Module]:
     backbones = [
         backbone for model in models.values() for backbone in _lightvits(model)
     ]
-    for option, chosen in (('plain', 'plain' in setup.runtimes),
-                           ('with_cp', setup.with_cp)):
+    for option, chosen in (
+        ('plain', 'plain' in setup.runtimes),
+        ('with_cp', setup.with_cp),
+    ):
         if chosen and not backbones:
-            raise ValueError(f'{option} is for LightViT, and none of '
-                             f'{", ".join(names)} has it; leave it out')
+            raise ValueError(
+                f'{option} is for LightViT, and none of '
+                f'{", ".join(names)} has it; leave it out'
+            )
     for backbone in backbones:
         backbone.with_cp = setup.with_cp
     for name, model in models.items():
@@ -165,11 +174,11 @@ def build_all(names: Sequence[str], setup: Setup) -> Dict[str, nn.Module]:
     return models
 
 
-def _lightvits(model: nn.Module) -> List[LightViT]:
+def _lightvits(model: nn.Module) -> list[LightViT]:
     return [m for m in model.modules() if isinstance(m, LightViT)]
 
 
-def _try(name: str, model: nn.Module, shape: Tuple[int, int]) -> None:
+def _try(name: str, model: nn.Module, shape: tuple[int, int]) -> None:
     try:
         with torch.inference_mode():
             model(torch.zeros(1, 3, *shape))
@@ -177,7 +186,8 @@ def _try(name: str, model: nn.Module, shape: Tuple[int, int]) -> None:
         reason = ' '.join(str(error).split())
         raise ValueError(
             f'{name} cannot take images of {shape[0]} x {shape[1]}; choose '
-            f'another shape or leave it out: {reason}') from error
+            f'another shape or leave it out: {reason}'
+        ) from error
 
 
 # Speed and memory
@@ -199,12 +209,12 @@ class Result:
     model: str
     runtime: str
     batch_size: int
-    seconds: List[float]
-    peak_memory: Optional[int]
+    seconds: list[float]
+    peak_memory: int | None
     size: int
 
     @property
-    def throughput(self) -> List[float]:
+    def throughput(self) -> list[float]:
         """Images per second, one per round."""
         return [self.batch_size / s for s in self.seconds]
 
@@ -215,7 +225,7 @@ def spread(values: Sequence[float]) -> float:
     return max(abs(value / middle - 1) for value in values)
 
 
-def measure(models: Dict[str, nn.Module], setup: Setup) -> List[Result]:
+def measure(models: dict[str, nn.Module], setup: Setup) -> list[Result]:
     """Measure models on random images.
 
     Args:
@@ -226,12 +236,14 @@ def measure(models: Dict[str, nn.Module], setup: Setup) -> List[Result]:
     Returns:
         By model, then runtime, then batch size, in the given order.
     """
-    images = torch.randn(
-        max(setup.batch_sizes), 3, *setup.shape, device=setup.device)
+    images = torch.randn(max(setup.batch_sizes), 3, *setup.shape, device=setup.device)
     with TemporaryDirectory() as folder:
-        pairs = [(name, runtime) for name, model in models.items()
-                 for runtime in setup.runtimes
-                 if runtime != 'plain' or _lightvits(model)]
+        pairs = [
+            (name, runtime)
+            for name, model in models.items()
+            for runtime in setup.runtimes
+            if runtime != 'plain' or _lightvits(model)
+        ]
         folders = {name: Path(folder, str(i)) for i, name in enumerate(models)}
         runners = {
             (name, runtime): start(runtime, models[name], setup, folders[name])
@@ -240,8 +252,7 @@ def measure(models: Dict[str, nn.Module], setup: Setup) -> List[Result]:
         calls, memory = {}, {}
         keys = [(pair, n) for pair in pairs for n in setup.batch_sizes]
         for pair, n in track_iter_progress(keys):
-            calls[pair, n] = call = partial(_run, runners[pair].run,
-                                            images[:n])
+            calls[pair, n] = call = partial(_run, runners[pair].run, images[:n])
             call()
             memory[pair, n] = runners[pair].peak_memory(images[:n])
         seconds = time_in_turn(calls, setup.rounds)
@@ -258,8 +269,9 @@ def _run(run: Callable[[Tensor], object], images: Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def time_in_turn(calls: Dict[Hashable, Callable[[], object]],
-                 rounds: int) -> Dict[Hashable, List[float]]:
+def time_in_turn(
+    calls: dict[Hashable, Callable[[], object]], rounds: int
+) -> dict[Hashable, list[float]]:
     """Time functions of no arguments.
 
     Each is called once to warm up, or to compile. Then all are timed in turn
@@ -280,26 +292,21 @@ def time_in_turn(calls: Dict[Hashable, Callable[[], object]],
     return seconds
 
 
-def seconds_per_call(call: Callable[[], object],
-                     min_run_time: float = 0.3) -> float:
+def seconds_per_call(call: Callable[[], object], min_run_time: float = 0.3) -> float:
     """The median over calls for at least that many seconds.
 
     At least one call precedes them. CUDA is synchronised at their end.
     """
     timer = Timer(
-        'call()',
-        globals=dict(call=call),
-        num_threads=torch.get_num_threads())
+        'call()', globals=dict(call=call), num_threads=torch.get_num_threads()
+    )
     return timer.blocked_autorange(min_run_time=min_run_time).median
 
 
-def environment(device: str) -> Dict[str, Union[str, int]]:
+def environment(device: str) -> dict[str, str | int]:
     """The device by its name, PyTorch and its threads."""
     name = torch.cuda.get_device_name() if device == 'cuda' else _cpu_name()
-    return dict(
-        device=name,
-        threads=torch.get_num_threads(),
-        torch=torch.__version__)
+    return dict(device=name, threads=torch.get_num_threads(), torch=torch.__version__)
 
 
 def _cpu_name() -> str:
@@ -312,26 +319,24 @@ def _cpu_name() -> str:
 # What was measured, to be read
 
 
-def report(results: Sequence[Result], setup: Setup) -> Dict:
+def report(results: Sequence[Result], setup: Setup) -> dict:
     """All of it, for JSON: settings, versions and every round."""
     return dict(
         environment=environment(setup.device),
         versions=_versions(results, setup),
         setup=asdict(setup),
-        results=[asdict(result) for result in results])
+        results=[asdict(result) for result in results],
+    )
 
 
-def _versions(results: Sequence[Result], setup: Setup) -> Dict[str, str]:
-    packages = {
-        package
-        for runtime in setup.runtimes for package in RUNTIMES[runtime]
-    }
+def _versions(results: Sequence[Result], setup: Setup) -> dict[str, str]:
+    packages = {package for runtime in setup.runtimes for package in RUNTIMES[runtime]}
     if not all(_is_config(result.model) for result in results):
         packages.add('timm')
     return {package: version(package) for package in sorted(packages)}
 
 
-def tables(results: Sequence[Result], setup: Setup) -> List[Table]:
+def tables(results: Sequence[Result], setup: Setup) -> list[Table]:
     """A table per batch size, a line per model and runtime."""
     by_key = {(r.model, r.runtime, r.batch_size): r for r in results}
     made = []
@@ -342,21 +347,34 @@ def tables(results: Sequence[Result], setup: Setup) -> List[Table]:
                 continue
             plain = by_key.get((result.model, 'plain', n))
             memory = result.peak_memory
-            rows.append([
-                label(result.model), result.runtime,
-                f'{1e3 * median(result.seconds):.2f}',
-                f'{median(result.throughput):.1f}',
-                (f'±{spread(result.throughput):.1%}'
-                 if setup.rounds > 1 else None),
-                None if memory is None else f'{memory / 1e6:.0f}',
-                f'{result.size / 1e6:.1f}',
-                None if plain is None else f'{_ratio(result, plain):.2f}',
-            ])
+            rows.append(
+                [
+                    label(result.model),
+                    result.runtime,
+                    f'{1e3 * median(result.seconds):.2f}',
+                    f'{median(result.throughput):.1f}',
+                    (f'±{spread(result.throughput):.1%}' if setup.rounds > 1 else None),
+                    None if memory is None else f'{memory / 1e6:.0f}',
+                    f'{result.size / 1e6:.1f}',
+                    None if plain is None else f'{_ratio(result, plain):.2f}',
+                ]
+            )
         made.append(
             Table(
                 f'{setup.mode.capitalize()}, batch size {n}',
-                ('Model', 'Runtime', 'Batch (ms)', 'Images/s', 'Spread',
-                 'Peak memory (MB)', 'On disk (MB)', 'Over plain'), rows))
+                (
+                    'Model',
+                    'Runtime',
+                    'Batch (ms)',
+                    'Images/s',
+                    'Spread',
+                    'Peak memory (MB)',
+                    'On disk (MB)',
+                    'Over plain',
+                ),
+                rows,
+            )
+        )
     made[-1].notes += _notes(results, setup)
     return made
 
@@ -371,11 +389,12 @@ def label(name: str) -> str:
     return re.sub(r'^.*[:/]|\.py$', '', name)
 
 
-def _notes(results: Sequence[Result], setup: Setup) -> List[str]:
+def _notes(results: Sequence[Result], setup: Setup) -> list[str]:
     env = environment(setup.device)
     dtype = str(DTYPES[setup.dtype]).replace('torch.', '')
-    versions = ''.join(f', {package} {number}' for package, number in
-                       _versions(results, setup).items())
+    versions = ''.join(
+        f', {package} {number}' for package, number in _versions(results, setup).items()
+    )
     files = [runtime for runtime in setup.runtimes if RUNTIMES[runtime]]
     what = ' of backbones with maps of all stages' if setup.features else ''
     notes = [
@@ -386,27 +405,35 @@ def _notes(results: Sequence[Result], setup: Setup) -> List[str]:
         'round.',
         'Spread: the largest deviation of a round from the median. Peak '
         'memory: weights, and all that PyTorch holds during a batch beside '
-        'its images. On disk: parameters and buffers.'
+        'its images. On disk: parameters and buffers.',
     ]
     if files:
         notes.append(
             f'Of {", ".join(files)}: peak memory is the growth of a '
             "process's resident memory from before the model is loaded to "
             "the peak of a batch, the runtime's own code in it; on disk is "
-            'the file.')
+            'the file.'
+        )
     if 'int8' in files:
-        notes.append('int8: static quantisation, calibrated on random images '
-                     'as speed alone is measured, run by OpenVINO.')
+        notes.append(
+            'int8: static quantisation, calibrated on random images '
+            'as speed alone is measured, run by OpenVINO.'
+        )
     if setup.mode == 'training':
-        notes.append('A training step is forward, loss and backward, without '
-                     'the optimizer.')
+        notes.append(
+            'A training step is forward, loss and backward, without the optimizer.'
+        )
     if setup.with_cp:
-        notes.append('LightViT recomputes its blocks in the backward pass '
-                     '(with_cp), its plain statement does not.')
+        notes.append(
+            'LightViT recomputes its blocks in the backward pass '
+            '(with_cp), its plain statement does not.'
+        )
     if 'plain' in setup.runtimes:
-        notes.append('plain: LightViT as the paper states it, step by step, '
-                     'run eagerly. Over plain: images/s over those of it, '
-                     'the median of the rounds.')
+        notes.append(
+            'plain: LightViT as the paper states it, step by step, '
+            'run eagerly. Over plain: images/s over those of it, '
+            'the median of the rounds.'
+        )
     return notes
 
 
@@ -422,11 +449,10 @@ def draw(results: Sequence[Result], setup: Setup) -> Figure:
     names = list(dict.fromkeys(result.model for result in results))
     count = len(setup.runtimes)
     figure = Figure(
-        figsize=(3 + 4 * len(setup.batch_sizes),
-                 1.5 + 0.2 * len(names) * (count + 1)),
-        layout='constrained')
-    row = figure.subplots(
-        1, len(setup.batch_sizes), sharey=True, squeeze=False)[0]
+        figsize=(3 + 4 * len(setup.batch_sizes), 1.5 + 0.2 * len(names) * (count + 1)),
+        layout='constrained',
+    )
+    row = figure.subplots(1, len(setup.batch_sizes), sharey=True, squeeze=False)[0]
     for ax, n in zip(row, setup.batch_sizes):
         for i, runtime in enumerate(setup.runtimes):
             rates = {
@@ -438,11 +464,13 @@ def draw(results: Sequence[Result], setup: Setup) -> Figure:
             middle = [median(rate) for rate in rates.values()]
             below = [m - min(r) for m, r in zip(middle, rates.values())]
             above = [max(r) - m for m, r in zip(middle, rates.values())]
-            ax.barh([y + offset for y in rates],
-                    middle,
-                    0.8 / count,
-                    xerr=[below, above],
-                    label=runtime)
+            ax.barh(
+                [y + offset for y in rates],
+                middle,
+                0.8 / count,
+                xerr=[below, above],
+                label=runtime,
+            )
         ax.set_title(f'Batch size {n}')
         ax.set_xlabel('Images/s')
         ax.grid(axis='x', alpha=0.3)
@@ -452,5 +480,6 @@ def draw(results: Sequence[Result], setup: Setup) -> Figure:
         *row[0].get_legend_handles_labels(),
         loc='outside upper center',
         ncols=count,
-        fontsize=8)
+        fontsize=8,
+    )
     return figure

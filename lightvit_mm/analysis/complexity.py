@@ -5,8 +5,9 @@ lacks is added here. One multiply-add is two of its FLOPs. As in the paper,
 norms, activations, pooling and interpolation, which multiply no matrices, are
 left out.
 """
+
+from collections.abc import Callable, Sequence
 from math import prod
-from typing import Callable, Dict, Sequence, Tuple
 
 import torch
 import torchvision  # noqa: F401  its operators
@@ -16,8 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..models.lightvit import BiDimensionalAttention, LocalGlobalAttention
 
 
-def _fused_attention_flops(query: Sequence[int], key: Sequence[int],
-                           value: Sequence[int], *_, **__) -> int:
+def _fused_attention_flops(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_, **__
+) -> int:
     return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
@@ -28,9 +30,9 @@ def _deform_conv_flops(_, weight: Sequence[int], *__, out_shape, **___) -> int:
 _MORE_OPERATORS = {torch.ops.torchvision.deform_conv2d: _deform_conv_flops}
 # PyTorch 2.1 has one for all devices, which its counter knows.
 if hasattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu'):
-    _MORE_OPERATORS[
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu] = (
-            _fused_attention_flops)
+    _MORE_OPERATORS[torch.ops.aten._scaled_dot_product_flash_attention_for_cpu] = (
+        _fused_attention_flops
+    )
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -39,10 +41,9 @@ def count_parameters(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def multiply_adds_by_operator(forward: Callable, *inputs) -> Dict[str, int]:
+def multiply_adds_by_operator(forward: Callable, *inputs) -> dict[str, int]:
     """Multiply-adds of one call, by PyTorch's names of its operators."""
-    with FlopCounterMode(
-            display=False, custom_mapping=_MORE_OPERATORS) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_MORE_OPERATORS) as counter:
         forward(*inputs)
     flops = counter.get_flop_counts().get('Global', {})
     return {str(operator): count // 2 for operator, count in flops.items()}
@@ -69,7 +70,7 @@ def count_as_authors(model: nn.Module, *inputs) -> int:
     """
     corrections = []
 
-    def correct_attention(module: LocalGlobalAttention, args: Tuple) -> None:
+    def correct_attention(module: LocalGlobalAttention, args: tuple) -> None:
         x, (H, W) = args
         B, _, C = x.shape
         s = module.window_size
@@ -81,8 +82,7 @@ def count_as_authors(model: nn.Module, *inputs) -> int:
             corrections.append(-B * (padded - H * W) * of_a_token)
         corrections.append(-B * T * C * 2 * C)
 
-    def correct_gate(module: BiDimensionalAttention,
-                     args: Tuple[Tensor]) -> None:
+    def correct_gate(module: BiDimensionalAttention, args: tuple[Tensor]) -> None:
         B, L, C = args[0].shape
         corrections.append(B * L * C)
         if module.spatial_attn:
@@ -95,7 +95,8 @@ def count_as_authors(model: nn.Module, *inputs) -> int:
     }
     handles = [
         module.register_forward_pre_hook(corrected[type(module)])
-        for module in model.modules() if type(module) in corrected
+        for module in model.modules()
+        if type(module) in corrected
     ]
     try:
         full = count_multiply_adds(model, *inputs)

@@ -1,4 +1,5 @@
 """Models of any mmpretrain, mmdet or mmsegmentation config, to be measured."""
+
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
@@ -32,6 +33,7 @@ def forward_tensors(model: nn.Module, images: Tensor):
         img_shape=shape,
         pad_shape=shape,
         batch_input_shape=shape,
-        scale_factor=(1., 1.))
+        scale_factor=(1.0, 1.0),
+    )
     samples = [BaseDataElement(metainfo=metainfo) for _ in images]
     return model(images, samples, mode='tensor')

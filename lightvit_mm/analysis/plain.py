@@ -5,8 +5,9 @@ paper and the authors' released code read: every step by itself, nothing
 folded, nothing shared. Sizes that windows do not divide are padded before the
 projection, tokens and all.
 """
+
 import copy
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from ..models.lightvit import LightViT
 
-HW = Tuple[int, int]
+HW = tuple[int, int]
 
 
 def state_plainly(model: nn.Module) -> nn.Module:
@@ -48,7 +49,7 @@ class PlainLightViT(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, in_channels, h, w) -> the outputs of the backbone."""
         net = self.backbone
         x = net.patch_embed.proj(net.patch_embed.stem(x))
@@ -61,24 +62,22 @@ class PlainLightViT(nn.Module):
             if i > 0:
                 x, hw = merge(layers.pop(0), x, hw)
             for block in layers:
-                x = x + block.drop_path(
-                    attend(block.attn, block.norm1(x), hw))
-                x = x[:, block.num_dropped:]
-                x = x + block.drop_path(feed_forward(block.mlp,
-                                                     block.norm2(x)))
+                x = x + block.drop_path(attend(block.attn, block.norm1(x), hw))
+                x = x[:, block.num_dropped :]
+                x = x + block.drop_path(feed_forward(block.mlp, block.norm2(x)))
             if i in net.out_indices:
                 norm = getattr(net, f'norm{i}')
                 if net.out_type == 'raw':
                     outs.append(norm(x))
                 else:
-                    image = norm(x[:, -hw[0] * hw[1]:]).transpose(1, 2)
+                    image = norm(x[:, -hw[0] * hw[1] :]).transpose(1, 2)
                     outs.append(image.reshape(len(x), -1, *hw))
         return tuple(outs)
 
 
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor, bias=None) -> Tensor:
     """Heads apart (B, heads, L, d) -> heads together (B, L, C)."""
-    q = q * q.shape[-1]**-0.5
+    q = q * q.shape[-1] ** -0.5
     scores = q @ k.transpose(-2, -1)
     if bias is not None:
         scores = scores + bias
@@ -103,19 +102,20 @@ def attend(attn: nn.Module, x: Tensor, hw: HW) -> Tensor:
     q, k, v = split(attn.qkv(x), 3, attn.num_heads)
     tokens = softmax_attention(q[:, :, :T], k[:, :, T:], v[:, :, T:])
 
-    padded, local_q, local_k, local_v = hw, q[:, :, T:], k[:, :, T:], v[:, :,
-                                                                        T:]
+    padded, local_q, local_k, local_v = hw, q[:, :, T:], k[:, :, T:], v[:, :, T:]
     if H % s or W % s:
         image = x[:, T:].view(len(x), H, W, -1)
         image = F.pad(image, (0, 0, 0, -W % s, 0, -H % s))
         padded = image.shape[1:3]
         local_q, local_k, local_v = split(
-            attn.qkv(image.flatten(1, 2)), 3, attn.num_heads)
+            attn.qkv(image.flatten(1, 2)), 3, attn.num_heads
+        )
     bias = attn.relative_position_bias_table[attn.relative_position_index]
     bias = bias.view(s * s, s * s, -1).permute(2, 0, 1).contiguous()
-    local = softmax_attention(*(windows(part, padded, s)
-                                for part in (local_q, local_k, local_v)),
-                              bias.unsqueeze(0))
+    local = softmax_attention(
+        *(windows(part, padded, s) for part in (local_q, local_k, local_v)),
+        bias.unsqueeze(0),
+    )
     rows, columns = padded[0] // s, padded[1] // s
     local = local.view(len(x), rows, columns, s, s, -1)
     local = local.permute(0, 1, 3, 2, 4, 5).reshape(len(x), *padded, -1)
@@ -138,14 +138,15 @@ def feed_forward(mlp: nn.Module, x: Tensor) -> Tensor:
     return x * (channel * spatial)
 
 
-def merge(merging: nn.Module, x: Tensor, hw: HW) -> Tuple[Tensor, HW]:
+def merge(merging: nn.Module, x: Tensor, hw: HW) -> tuple[Tensor, HW]:
     T, (H, W) = merging.num_tokens, hw
     tokens, image = x[:, :T].contiguous(), x[:, T:].contiguous()
     image = image.view(len(x), H, W, -1)
     image = F.pad(image, (0, 0, 0, W % 2, 0, H % 2))
     pooled = F.max_pool3d(image, (2, 2, 1), (2, 2, 1))
-    neighbours = torch.cat([image[:, i::2, j::2] for j in (0, 1)
-                            for i in (0, 1)], dim=-1)
+    neighbours = torch.cat(
+        [image[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], dim=-1
+    )
     hw = neighbours.shape[1:3]
     image = merging.reduction(merging.norm(neighbours.flatten(1, 2)))
     image = image + merging.res_proj(pooled.flatten(1, 2))

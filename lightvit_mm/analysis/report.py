@@ -1,6 +1,7 @@
 """Tables as Markdown."""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import List, Optional, Sequence
 
 
 @dataclass
@@ -16,8 +17,8 @@ class Table:
 
     title: str
     header: Sequence[str]
-    rows: List[Sequence] = field(default_factory=list)
-    notes: List[str] = field(default_factory=list)
+    rows: list[Sequence] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
         """The table in Markdown, its columns aligned for reading as text."""
@@ -25,8 +26,9 @@ class Table:
         texts += [[_text(cell) for cell in row] for row in self.rows]
         widths = [max(map(len, column)) for column in zip(*texts)]
         lines = [
-            '| ' + ' | '.join(
-                text.ljust(width) for text, width in zip(row, widths)) + ' |'
+            '| '
+            + ' | '.join(text.ljust(width) for text, width in zip(row, widths))
+            + ' |'
             for row in texts
         ]
         lines.insert(1, '| ' + ' | '.join('-' * w for w in widths) + ' |')
@@ -40,7 +42,7 @@ def _text(cell) -> str:
     return f'{cell:.4g}' if isinstance(cell, float) else str(cell)
 
 
-def difference(ours: Optional[float], published: Optional[float]) -> str:
+def difference(ours: float | None, published: float | None) -> str:
     """The signed difference in per cent, or a dash without a figure."""
     if ours is None or published is None:
         return '–'

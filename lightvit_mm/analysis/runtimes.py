@@ -1,5 +1,7 @@
 """A model in one of several runtimes, ready to run and to be weighed."""
+
 import re
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -8,7 +10,7 @@ from importlib import import_module
 from multiprocessing import get_context
 from operator import methodcaller
 from pathlib import Path
-from typing import Callable, ContextManager, Dict, Optional, Sequence, Tuple
+from typing import ContextManager
 
 import numpy as np
 import torch
@@ -25,13 +27,14 @@ DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 DEVICES = ('cpu', 'cuda')
 MODES = ('inference', 'training')
 # Packages that each needs beside PyTorch.
-RUNTIMES: Dict[str, Tuple[str, ...]] = dict(
+RUNTIMES: dict[str, tuple[str, ...]] = dict(
     plain=(),
     eager=(),
     compiled=(),
     onnxruntime=('onnx', 'onnxruntime'),
     openvino=('onnx', 'openvino'),
-    int8=('onnx', 'onnxruntime', 'openvino'))
+    int8=('onnx', 'onnxruntime', 'openvino'),
+)
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,9 @@ class Setup:
         ModuleNotFoundError: If a runtime is not installed.
     """
 
-    runtimes: Sequence[str] = ('eager', )
+    runtimes: Sequence[str] = ('eager',)
     mode: str = 'inference'
-    shape: Tuple[int, int] = (224, 224)
+    shape: tuple[int, int] = (224, 224)
     batch_sizes: Sequence[int] = (1, 16)
     dtype: str = 'fp32'
     device: str = 'cpu'
@@ -70,11 +73,12 @@ class Setup:
     with_cp: bool = False
 
     def __post_init__(self) -> None:
-        choices = [('runtime', name, tuple(RUNTIMES))
-                   for name in self.runtimes]
-        choices += [('mode', self.mode, MODES),
-                    ('dtype', self.dtype, tuple(DTYPES)),
-                    ('device', self.device, DEVICES)]
+        choices = [('runtime', name, tuple(RUNTIMES)) for name in self.runtimes]
+        choices += [
+            ('mode', self.mode, MODES),
+            ('dtype', self.dtype, tuple(DTYPES)),
+            ('device', self.device, DEVICES),
+        ]
         for name, value, known in choices:
             if value not in known:
                 raise ValueError(f'{name}={value!r} should be one of {known}')
@@ -84,19 +88,23 @@ class Setup:
             if value < 1:
                 raise ValueError(f'{name}={value} should be at least 1')
         if self.device == 'cuda' and not torch.cuda.is_available():
-            raise ValueError("device='cuda' needs a GPU that PyTorch can "
-                             "use, and there is none; choose 'cpu'")
+            raise ValueError(
+                "device='cuda' needs a GPU that PyTorch can "
+                "use, and there is none; choose 'cpu'"
+            )
         if self.with_cp and self.mode != 'training':
-            raise ValueError("with_cp is for mode='training', not for "
-                             f'mode={self.mode!r}; leave it out')
-        basic = (self.mode, self.dtype, self.device) == ('inference', 'fp32',
-                                                         'cpu')
+            raise ValueError(
+                "with_cp is for mode='training', not for "
+                f'mode={self.mode!r}; leave it out'
+            )
+        basic = (self.mode, self.dtype, self.device) == ('inference', 'fp32', 'cpu')
         for name in self.runtimes:
             if RUNTIMES[name] and not basic:
                 raise ValueError(
                     f'runtime={name!r} is for inference in fp32 on cpu, not '
                     f'for {self.mode} in {self.dtype} on {self.device}; '
-                    "choose 'eager' or 'compiled'")
+                    "choose 'eager' or 'compiled'"
+                )
             for package in RUNTIMES[name]:
                 check_installed(package)
 
@@ -115,11 +123,10 @@ class Runner:
 
     run: Callable[[Tensor], object]
     size: int
-    peak_memory: Callable[[Tensor], Optional[int]]
+    peak_memory: Callable[[Tensor], int | None]
 
 
-def start(runtime: str, model: nn.Module, setup: Setup,
-          folder: Path) -> Runner:
+def start(runtime: str, model: nn.Module, setup: Setup, folder: Path) -> Runner:
     """Bring a model into a runtime.
 
     Args:
@@ -137,17 +144,19 @@ def start(runtime: str, model: nn.Module, setup: Setup,
         return _start_file(runtime, model, setup, folder)
     prepared = prepare_step if setup.mode == 'training' else prepare
     run = prepared(model, setup.device, setup.dtype, runtime == 'compiled')
-    return Runner(run, weight_bytes(model),
-                  lambda x: peak_memory(model, partial(run, x), setup.device))
+    return Runner(
+        run,
+        weight_bytes(model),
+        lambda x: peak_memory(model, partial(run, x), setup.device),
+    )
 
 
 # PyTorch
 
 
-def prepare(model: nn.Module,
-            device: str,
-            dtype: str = 'fp32',
-            compile: bool = False) -> Callable:
+def prepare(
+    model: nn.Module, device: str, dtype: str = 'fp32', compile: bool = False
+) -> Callable:
     """A function that runs a model for inference; see :class:`Setup`."""
     forward = _compiled(model) if compile else model
 
@@ -159,10 +168,9 @@ def prepare(model: nn.Module,
     return run
 
 
-def prepare_step(model: nn.Module,
-                 device: str,
-                 dtype: str = 'fp32',
-                 compile: bool = False) -> Callable[[Tensor], None]:
+def prepare_step(
+    model: nn.Module, device: str, dtype: str = 'fp32', compile: bool = False
+) -> Callable[[Tensor], None]:
     """A function that runs a training step without its optimizer.
 
     Forward, a loss and backward: the cross-entropy of random labels if the
@@ -196,7 +204,8 @@ def _precision(device: str, dtype: str) -> ContextManager:
 def _loss(outputs) -> Tensor:
     if isinstance(outputs, Tensor) and outputs.dim() == 2:
         labels = torch.randint(
-            outputs.shape[1], outputs.shape[:1], device=outputs.device)
+            outputs.shape[1], outputs.shape[:1], device=outputs.device
+        )
         return F.cross_entropy(outputs, labels)
     tensors = tree_flatten(outputs)[0]
     return sum(x.float().square().mean() for x in tensors if x.requires_grad)
@@ -208,8 +217,7 @@ def weight_bytes(model: nn.Module) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def peak_memory(model: nn.Module, call: Callable[[], object],
-                device: str) -> int:
+def peak_memory(model: nn.Module, call: Callable[[], object], device: str) -> int:
     """Bytes of a model and of all that one call holds at its peak.
 
     Parameters and buffers, and what PyTorch allocates; not the call's
@@ -227,7 +235,8 @@ def peak_memory(model: nn.Module, call: Callable[[], object],
     with profile(profile_memory=True) as profiler:
         call()
     events = [
-        event for event in profiler.kineto_results.events()
+        event
+        for event in profiler.kineto_results.events()
         if event.name() == '[memory]'
     ]
     # Before PyTorch 2.4 they have no nanoseconds.
@@ -243,30 +252,33 @@ def peak_memory(model: nn.Module, call: Callable[[], object],
 # Files in other runtimes
 
 
-def _start_file(runtime: str, model: nn.Module, setup: Setup,
-                folder: Path) -> Runner:
+def _start_file(runtime: str, model: nn.Module, setup: Setup, folder: Path) -> Runner:
     path = folder / 'model.onnx'
     if not path.is_file():
         from ..deploy.export import to_onnx
+
         to_onnx(model, torch.zeros(2, 3, *setup.shape), path)
     if runtime == 'int8':
         path = _quantize(path, setup)
     threads = torch.get_num_threads()
     run = _load(runtime, path, threads)
     return Runner(
-        lambda x: run(x.numpy()), path.stat().st_size,
-        lambda x: _in_fresh_process(_resident_growth, runtime, path, threads,
-                                    tuple(x.shape)))
+        lambda x: run(x.numpy()),
+        path.stat().st_size,
+        lambda x: _in_fresh_process(
+            _resident_growth, runtime, path, threads, tuple(x.shape)
+        ),
+    )
 
 
 def _quantize(source: Path, setup: Setup) -> Path:
     from ..deploy.quantize import quantize_onnx
+
     target = source.with_name('int8.onnx')
     # Speed does not depend on what the images show.
     shape = (1, 3, *setup.shape)
     random = np.random.default_rng(0)
-    quantize_onnx(source, target,
-                  [random.standard_normal(shape, np.float32)] * 2)
+    quantize_onnx(source, target, [random.standard_normal(shape, np.float32)] * 2)
     return target
 
 
@@ -281,8 +293,9 @@ def _in_fresh_process(function: Callable, *args):
         return executor.submit(function, *args).result()
 
 
-def _resident_growth(runtime: str, path: Path, threads: int,
-                     shape: Sequence[int]) -> Optional[int]:
+def _resident_growth(
+    runtime: str, path: Path, threads: int, shape: Sequence[int]
+) -> int | None:
     """Bytes by which loading a file and running it make a process grow.
 
     At the peak of the run: what loading alone needs is not in it.

@@ -1,6 +1,8 @@
 """Data sets of other formats, as their own class reads them."""
+
 import copy
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -16,23 +18,26 @@ NOT_READ = Kind(
     'data sets of a kind that is not looked into',
     "Look at them with --show-dir. Those that are checked are of mmengine's "
     'BaseDataset',
-    is_fault=False)
+    is_fault=False,
+)
 NOT_BUILT = Kind(
     'data sets that cannot be built',
     'See whether data_root, data_prefix, ann_file and the suffixes of files '
-    'are right, and the classes those of the data')
+    'are right, and the classes those of the data',
+)
 EMPTY = Kind(
     'data sets without images',
     'See whether data_root, data_prefix, ann_file and the suffixes of files, '
-    'as img_suffix, are right')
+    'as img_suffix, are right',
+)
 UNKNOWN_LABEL = Kind(
-    'labels of no class',
-    'Labels count from 0 to one less than the number of classes')
+    'labels of no class', 'Labels count from 0 to one less than the number of classes'
+)
 
 
 def read(
-        source: Source, registry: Registry,
-        num_classes: Optional[int]) -> Tuple[Optional[Content], List[Finding]]:
+    source: Source, registry: Registry, num_classes: int | None
+) -> tuple[Content | None, list[Finding]]:
     """Build a data set without its pipeline and check what it lists.
 
     Args:
@@ -67,7 +72,8 @@ def read(
     elif classes is not None:
         num_classes = len(classes)
     pictures = [
-        _picture(info, source.file) for info in infos
+        _picture(info, source.file)
+        for info in infos
         if isinstance(info.get('img_path'), str)
     ]
     content = Content(
@@ -77,34 +83,40 @@ def read(
         num_annotations=sum(map(_num_annotations, infos)),
         classes=None if classes is None else tuple(classes),
         num_classes=num_classes,
-        label_of_value=_label_of_value(infos[0], source))
+        label_of_value=_label_of_value(infos[0], source),
+    )
     findings = [*_check_labels(infos, num_classes), *_check_boxes(infos)]
     return content, findings
 
 
-def _picture(info: Dict, file: str) -> Picture:
+def _picture(info: dict, file: str) -> Picture:
     size = None
     if 'width' in info and 'height' in info:
         size = (info['width'], info['height'])
-    return Picture(info['img_path'], f'an image of {file}', size,
-                   info.get('seg_map_path'))
+    return Picture(
+        info['img_path'], f'an image of {file}', size, info.get('seg_map_path')
+    )
 
 
-def _labels(info: Dict) -> List[Any]:
+def _labels(info: dict) -> list[Any]:
     label = info.get('gt_label', [])
     return list(np.atleast_1d(label)) if not isinstance(label, dict) else []
 
 
-def _num_annotations(info: Dict) -> int:
-    return (len(info.get('instances', [])) + len(_labels(info)) +
-            bool(info.get('seg_map_path')))
+def _num_annotations(info: dict) -> int:
+    return (
+        len(info.get('instances', []))
+        + len(_labels(info))
+        + bool(info.get('seg_map_path'))
+    )
 
 
-def _label_of_value(info: Dict, source: Source) -> np.ndarray:
+def _label_of_value(info: dict, source: Source) -> np.ndarray:
     """What LoadAnnotations makes of each value (256, ) of a map."""
     labels = np.arange(256)
     reduces = info.get('reduce_zero_label') or any(
-        t.get('reduce_zero_label') for t in walk(source.transforms))
+        t.get('reduce_zero_label') for t in walk(source.transforms)
+    )
     if reduces:
         # 0 and 255 are ignored, as 255.
         labels[1:255] -= 1
@@ -115,18 +127,18 @@ def _label_of_value(info: Dict, source: Source) -> np.ndarray:
     return labels
 
 
-def _check_labels(infos: List[Dict],
-                  num_classes: Optional[int]) -> Iterator[Finding]:
+def _check_labels(infos: list[dict], num_classes: int | None) -> Iterator[Finding]:
     for info in infos if num_classes is not None else ():
         for label in _labels(info):
             if not 0 <= label < num_classes:
                 yield Finding(
-                    UNKNOWN_LABEL, str(info.get('img_path')),
-                    f'label {label}, where the classes are 0 to '
-                    f'{num_classes - 1}')
+                    UNKNOWN_LABEL,
+                    str(info.get('img_path')),
+                    f'label {label}, where the classes are 0 to {num_classes - 1}',
+                )
 
 
-def _check_boxes(infos: List[Dict]) -> Iterator[Finding]:
+def _check_boxes(infos: list[dict]) -> Iterator[Finding]:
     for info in infos:
         if 'width' not in info or 'height' not in info:
             continue
@@ -137,6 +149,8 @@ def _check_boxes(infos: List[Dict]) -> Iterator[Finding]:
             kind = check_box(box, size)
             if kind is not None:
                 yield Finding(
-                    kind, str(info.get('img_path')),
+                    kind,
+                    str(info.get('img_path')),
                     f'instance {i}: x, y, width, height {box}, image of '
-                    f'{size[0]} x {size[1]}')
+                    f'{size[0]} x {size[1]}',
+                )

@@ -1,5 +1,4 @@
 """Checks the data of a config."""
-from typing import Dict, List, Optional, Tuple
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, Registry
@@ -13,11 +12,12 @@ from .heads import check_heads, find_num_classes, learns_classes
 from .sources import SPLITS, Source, find_sources
 
 OTHER_CLASSES = Kind(
-    'data sets of other classes than the training set\'s',
+    "data sets of other classes than the training set's",
     'Give all data sets the same classes in the same order; what is learnt as '
-    'one class would be tested as another')
+    'one class would be tested as another',
+)
 
-_Pair = Tuple[Source, Content]
+_Pair = tuple[Source, Content]
 
 
 def check(cfg: Config) -> Report:
@@ -49,8 +49,9 @@ def check(cfg: Config) -> Report:
     return report
 
 
-def _read(cfg: Config, sources: List[Source], registry: Registry,
-          report: Report) -> List[_Pair]:
+def _read(
+    cfg: Config, sources: list[Source], registry: Registry, report: Report
+) -> list[_Pair]:
     """Read the annotations of the data sets that can be read."""
     numbers = [number for _, number in find_num_classes(cfg)]
     pairs = []
@@ -59,15 +60,16 @@ def _read(cfg: Config, sources: List[Source], registry: Registry,
         if coco.is_coco(source.cls):
             content, findings = coco.read(source, cfg.filename)
         else:
-            content, findings = built.read(source, registry,
-                                           numbers[0] if numbers else None)
+            content, findings = built.read(
+                source, registry, numbers[0] if numbers else None
+            )
         report.add(source.name, findings)
         if content is not None:
             pairs.append((source, content))
     return pairs
 
 
-def _readers(pairs: List[_Pair]) -> Dict[str, Optional[Reader]]:
+def _readers(pairs: list[_Pair]) -> dict[str, Reader | None]:
     readers = {}
     for source, content in pairs:
         for picture in content.pictures:
@@ -77,11 +79,11 @@ def _readers(pairs: List[_Pair]) -> Dict[str, Optional[Reader]]:
     return readers
 
 
-def _compare_classes(cfg: Config, pairs: List[_Pair], report: Report) -> None:
+def _compare_classes(cfg: Config, pairs: list[_Pair], report: Report) -> None:
     """Compare the classes of the data sets with the heads and each other."""
     if not learns_classes(cfg):
         return
-    splits_of_number: Dict[int, List[str]] = {}
+    splits_of_number: dict[int, list[str]] = {}
     for source, content in pairs:
         if content.num_classes is not None:
             splits = splits_of_number.setdefault(content.num_classes, [])
@@ -94,20 +96,24 @@ def _compare_classes(cfg: Config, pairs: List[_Pair], report: Report) -> None:
         return
     classes = trained[0][1].classes
     for source, content in pairs:
-        if None not in (classes, content.classes) and (classes
-                                                       != content.classes):
-            report.add(source.name, [
-                Finding(
-                    OTHER_CLASSES, source.file,
-                    f'{listed(content.classes)}; the training set '
-                    f'{trained[0][0].file} has {listed(classes)}')
-            ])
+        if None not in (classes, content.classes) and (classes != content.classes):
+            report.add(
+                source.name,
+                [
+                    Finding(
+                        OTHER_CLASSES,
+                        source.file,
+                        f'{listed(content.classes)}; the training set '
+                        f'{trained[0][0].file} has {listed(classes)}',
+                    )
+                ],
+            )
 
 
-def _summaries(pairs: List[_Pair]) -> List[str]:
+def _summaries(pairs: list[_Pair]) -> list[str]:
     """A line per split; splits of the same data share one."""
-    contents: Dict[Tuple[int, ...], List[Content]] = {}
-    names: Dict[Tuple[int, ...], List[str]] = {}
+    contents: dict[tuple[int, ...], list[Content]] = {}
+    names: dict[tuple[int, ...], list[str]] = {}
     for split in SPLITS:
         of_split = [c for source, c in pairs if split in source.splits]
         if of_split:
@@ -120,11 +126,14 @@ def _summaries(pairs: List[_Pair]) -> List[str]:
     ]
 
 
-def _summary(contents: List[Content]) -> str:
+def _summary(contents: list[Content]) -> str:
     num_images, num_kept, num_annotations = (
         sum(getattr(content, name) for content in contents)
-        for name in ('num_images', 'num_kept', 'num_annotations'))
+        for name in ('num_images', 'num_kept', 'num_annotations')
+    )
     kept = '' if num_kept == num_images else f' ({num_kept} after filter_cfg)'
     num_classes = max(content.num_classes or 0 for content in contents)
-    return (f'{num_images} images{kept}, {num_annotations} annotations, '
-            f'{num_classes} classes')
+    return (
+        f'{num_images} images{kept}, {num_annotations} annotations, '
+        f'{num_classes} classes'
+    )

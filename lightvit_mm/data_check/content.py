@@ -1,6 +1,7 @@
 """What was read of a data set, whatever its format."""
+
 from dataclasses import dataclass, field
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,8 @@ class Picture(NamedTuple):
 
     path: str
     entry: str
-    size: Optional[Tuple[int, int]] = None
-    mask: Optional[str] = None
+    size: tuple[int, int] | None = None
+    mask: str | None = None
 
 
 @dataclass
@@ -36,10 +37,10 @@ class Content:
             each value (256, ) of a map.
     """
 
-    pictures: List[Picture]
+    pictures: list[Picture]
     num_images: int
     num_kept: int
     num_annotations: int
-    classes: Optional[Tuple[str, ...]]
-    num_classes: Optional[int]
+    classes: tuple[str, ...] | None
+    num_classes: int | None
     label_of_value: np.ndarray = field(default_factory=lambda: np.arange(256))

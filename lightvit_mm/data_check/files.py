@@ -1,8 +1,10 @@
 """Reads image files once, several at a time."""
+
 import io
 import sys
+from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import numpy as np
 from mmengine.fileio import get
@@ -24,10 +26,10 @@ class ImageFile(NamedTuple):
         error: Why it cannot be read, '' if it can.
     """
 
-    size: Optional[Tuple[int, int]] = None
+    size: tuple[int, int] | None = None
     orientation: int = 1
     num_channels: int = 3
-    values: Tuple[int, ...] = ()
+    values: tuple[int, ...] = ()
     is_missing: bool = False
     error: str = ''
 
@@ -42,13 +44,14 @@ def read_map(image: Image.Image) -> ImageFile:
     num_channels = len(image.getbands())
     values = np.unique(np.array(image)) if num_channels == 1 else ()
     return ImageFile(
-        image.size, num_channels=num_channels, values=tuple(map(int, values)))
+        image.size, num_channels=num_channels, values=tuple(map(int, values))
+    )
 
 
 Reader = Callable[[Image.Image], ImageFile]
 
 
-def read_files(readers: Dict[str, Optional[Reader]]) -> Dict[str, ImageFile]:
+def read_files(readers: dict[str, Reader | None]) -> dict[str, ImageFile]:
     """Read files, with a progress bar on stderr.
 
     Args:
@@ -60,12 +63,11 @@ def read_files(readers: Dict[str, Optional[Reader]]) -> Dict[str, ImageFile]:
     with ThreadPool() as pool:
         files = pool.imap(_read, readers.items(), chunksize=8)
         # To its end, where the bar ends its line.
-        read = list(
-            track_iter_progress((files, len(readers)), file=sys.stderr))
+        read = list(track_iter_progress((files, len(readers)), file=sys.stderr))
     return dict(zip(readers, read))
 
 
-def _read(task: Tuple[str, Optional[Reader]]) -> ImageFile:
+def _read(task: tuple[str, Reader | None]) -> ImageFile:
     path, reader = task
     try:
         data = get(path)

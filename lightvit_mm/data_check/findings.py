@@ -1,5 +1,7 @@
 """What was found, and how it is told."""
-from typing import Dict, Iterable, List, NamedTuple, Tuple
+
+from collections.abc import Iterable
+from typing import NamedTuple
 
 MAX_EXAMPLES = 5  # that are told of a kind
 
@@ -37,8 +39,8 @@ class Report:
     """Findings by split and kind, each kind told with a few examples."""
 
     def __init__(self) -> None:
-        self.summaries: List[str] = []
-        self._groups: Dict[Tuple[str, Kind], List[Finding]] = {}
+        self.summaries: list[str] = []
+        self._groups: dict[tuple[str, Kind], list[Finding]] = {}
 
     def add(self, split: str, findings: Iterable[Finding]) -> None:
         """Add what was found in a split, as 'train' or 'val, test'."""
@@ -46,7 +48,7 @@ class Report:
             self._groups.setdefault((split, finding.kind), []).append(finding)
 
     @property
-    def findings(self) -> List[Finding]:
+    def findings(self) -> list[Finding]:
         return [x for group in self._groups.values() for x in group]
 
     @property
@@ -55,17 +57,17 @@ class Report:
 
     def __str__(self) -> str:
         # Notes last, where they are read beside the result.
-        groups = sorted(
-            self._groups.items(), key=lambda item: not item[0][1].is_fault)
+        groups = sorted(self._groups.items(), key=lambda item: not item[0][1].is_fault)
         parts = ['\n'.join(self.summaries)]
         parts += [_tell(*key, findings) for key, findings in groups]
         if not self.has_faults:
-            parts.append('nothing wrong found' +
-                         (' beside the notes above' if groups else ''))
+            parts.append(
+                'nothing wrong found' + (' beside the notes above' if groups else '')
+            )
         return '\n\n'.join(filter(None, parts))
 
 
-def _tell(split: str, kind: Kind, findings: List[Finding]) -> str:
+def _tell(split: str, kind: Kind, findings: list[Finding]) -> str:
     label = 'FAULT' if kind.is_fault else 'NOTE'
     lines = [f'{label} in {split}: {kind.title} ({len(findings)})']
     lines += [f'  {x.file}: {x.entry}' for x in findings[:MAX_EXAMPLES]]

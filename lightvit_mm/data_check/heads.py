@@ -1,5 +1,7 @@
 """Heads for another number of classes than the data have."""
-from typing import Any, Iterator, Mapping, Tuple
+
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from mmengine.config import Config
 
@@ -9,7 +11,8 @@ from .sources import type_name
 NUM_CLASSES = Kind(
     'heads of another number of classes than the data',
     'Set it to the number of classes of the data; if it is right, the classes '
-    'of the data set are not')
+    'of the data set are not',
+)
 
 # Where num_classes counts something else: objects against background,
 # classes of another data set or task, people, borders.
@@ -27,7 +30,7 @@ def learns_classes(cfg: Config) -> bool:
     return 'language_model' not in model and 'tracker' not in model
 
 
-def find_num_classes(cfg: Config) -> Iterator[Tuple[str, int]]:
+def find_num_classes(cfg: Config) -> Iterator[tuple[str, int]]:
     """Where a config sets the number of classes of the data, and to what."""
     if not learns_classes(cfg):
         return
@@ -35,7 +38,7 @@ def find_num_classes(cfg: Config) -> Iterator[Tuple[str, int]]:
         yield from _find(cfg.get(name), name, counts=name != 'model')
 
 
-def _find(node: Any, path: str, counts: bool) -> Iterator[Tuple[str, int]]:
+def _find(node: Any, path: str, counts: bool) -> Iterator[tuple[str, int]]:
     """The same below a node; ``counts`` if its num_classes is that of data."""
     if isinstance(node, (list, tuple)):
         for i, child in enumerate(node):
@@ -48,8 +51,10 @@ def _find(node: Any, path: str, counts: bool) -> Iterator[Tuple[str, int]]:
             if counts and child is not None and child > 0:
                 yield f'{path}.{key}', child
         elif key not in _OTHER_KEYS:
-            is_counting = key.endswith('head') or key in ('backbone',
-                                                          'data_preprocessor')
+            is_counting = key.endswith('head') or key in (
+                'backbone',
+                'data_preprocessor',
+            )
             yield from _find(child, f'{path}.{key}', counts or is_counting)
 
 
@@ -57,5 +62,8 @@ def check_heads(cfg: Config, num_classes: int) -> Iterator[Finding]:
     """Heads for another number of classes than ``num_classes``."""
     for path, number in find_num_classes(cfg):
         if number != num_classes:
-            yield Finding(NUM_CLASSES, cfg.filename,
-                          f'{path}={number}, the data have {num_classes}')
+            yield Finding(
+                NUM_CLASSES,
+                cfg.filename,
+                f'{path}={number}, the data have {num_classes}',
+            )

@@ -1,5 +1,6 @@
 """Segmentation maps that do not fit their classes."""
-from typing import Dict, Iterator, Optional, Set
+
+from collections.abc import Iterator
 
 import numpy as np
 from mmengine.config import Config
@@ -12,30 +13,33 @@ from .sources import Source, type_name
 
 MISSING = Kind(
     'segmentation maps that are not there',
-    "See whether data_prefix.seg_map_path and seg_map_suffix are right; an "
-    'image without a map stops the training')
+    'See whether data_prefix.seg_map_path and seg_map_suffix are right; an '
+    'image without a map stops the training',
+)
 BROKEN = Kind('segmentation maps that cannot be decoded', 'Store them again')
 COLOURED = Kind(
     'segmentation maps of colours',
     'Store one channel of the numbers of the classes, as a PNG file of 8 bits '
-    'or with a palette')
+    'or with a palette',
+)
 UNKNOWN_VALUE = Kind(
     'values of no class in segmentation maps',
     'See whether the classes are complete and reduce_zero_label is right, and '
-    'store what is to be ignored as 255')
+    'store what is to be ignored as 255',
+)
 
 
-def reader_of(source: Source) -> Optional[Reader]:
+def reader_of(source: Source) -> Reader | None:
     """What reads the maps of a data set; None for what is no picture."""
-    is_map = any(
-        type_name(t) == 'LoadAnnotations' for t in walk(source.transforms))
+    is_map = any(type_name(t) == 'LoadAnnotations' for t in walk(source.transforms))
     return read_map if is_map else None
 
 
-def ignored_labels(cfg: Config) -> Set[int]:
+def ignored_labels(cfg: Config) -> set[int]:
     """Labels that all heads of a segmentor ignore; 255 by default."""
     heads = [
-        head for key in ('decode_head', 'auxiliary_head')
+        head
+        for key in ('decode_head', 'auxiliary_head')
         for head in walk((cfg.get('model') or {}).get(key))
         if 'num_classes' in head
     ]
@@ -43,8 +47,9 @@ def ignored_labels(cfg: Config) -> Set[int]:
     return set.intersection(*ignored) if ignored else {255}
 
 
-def check_masks(content: Content, files: Dict[str, ImageFile],
-                ignored: Set[int]) -> Iterator[Finding]:
+def check_masks(
+    content: Content, files: dict[str, ImageFile], ignored: set[int]
+) -> Iterator[Finding]:
     """What is wrong with the segmentation maps of a data set.
 
     Args:
@@ -63,21 +68,25 @@ def check_masks(content: Content, files: Dict[str, ImageFile],
             yield Finding(BROKEN, picture.mask, f'{entry}, {file.error}')
         elif file.num_channels != 1:
             if file.size is not None:
-                yield Finding(COLOURED, picture.mask,
-                              f'{entry}, {file.num_channels} channels')
+                yield Finding(
+                    COLOURED, picture.mask, f'{entry}, {file.num_channels} channels'
+                )
         elif content.num_classes is not None:
             unknown = [
-                _value(value, content.label_of_value) for value in file.values
+                _value(value, content.label_of_value)
+                for value in file.values
                 if not _is_known(value, content, ignored)
             ]
             if unknown:
                 yield Finding(
-                    UNKNOWN_VALUE, picture.mask,
+                    UNKNOWN_VALUE,
+                    picture.mask,
                     f'{entry}, values {listed(unknown)}; the classes are 0 to '
-                    f'{content.num_classes - 1}')
+                    f'{content.num_classes - 1}',
+                )
 
 
-def _is_known(value: int, content: Content, ignored: Set[int]) -> bool:
+def _is_known(value: int, content: Content, ignored: set[int]) -> bool:
     if not 0 <= value <= 255:
         return False
     label = int(content.label_of_value[value])

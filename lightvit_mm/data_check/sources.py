@@ -1,7 +1,9 @@
 """The data sets of a config, without their wrappers."""
+
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import list_from_file
@@ -15,10 +17,11 @@ SPLITS = ('train', 'val', 'test')
 
 CLASS_IS_STRING = Kind(
     'classes given as a string',
-    "One class needs a comma to be a tuple: metainfo=dict(classes=('cat', ))")
+    "One class needs a comma to be a tuple: metainfo=dict(classes=('cat', ))",
+)
 
 
-def type_name(cfg: Dict) -> str:
+def type_name(cfg: dict) -> str:
     """Name of the class that a config builds, '' if it builds none."""
     kind = cfg.get('type', '')
     return getattr(kind, '__name__', str(kind).rpartition('.')[2])
@@ -39,11 +42,11 @@ class Source:
     path: str
     cls: type
     cfg: ConfigDict
-    splits: List[str] = field(default_factory=list)
-    metrics: List[Dict] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    metrics: list[dict] = field(default_factory=list)
 
     @property
-    def transforms(self) -> List[Dict]:
+    def transforms(self) -> list[dict]:
         return self.cfg.get('pipeline') or []
 
     @property
@@ -62,7 +65,8 @@ class Source:
     def needs_masks(self) -> bool:
         """Whether the pipeline or a metric reads masks of instances."""
         return any(t.get('with_mask') for t in walk(self.transforms)) or any(
-            'segm' in (m.get('metric') or ()) for m in self.metrics)
+            'segm' in (m.get('metric') or ()) for m in self.metrics
+        )
 
     @property
     def named_classes(self) -> Any:
@@ -71,7 +75,7 @@ class Source:
         return metainfo.get('classes', self.cfg.get('classes'))
 
     @property
-    def classes(self) -> Optional[Tuple[str, ...]]:
+    def classes(self) -> tuple[str, ...] | None:
         """Names of the classes, None if only the data tell."""
         classes = self.named_classes
         if classes is None:
@@ -81,7 +85,7 @@ class Source:
             classes = list_from_file(classes) if is_file else [classes]
         return None if classes is None else tuple(classes)
 
-    def loader(self) -> Dict:
+    def loader(self) -> dict:
         """The transform that reads the image, {} if there is none."""
         for transform in walk(self.transforms):
             if type_name(transform).startswith('LoadImage'):
@@ -108,11 +112,12 @@ class Source:
         """A name where a tuple of names belongs; a file of names is fine."""
         classes = self.named_classes
         if isinstance(classes, str) and not os.path.isfile(classes):
-            yield Finding(CLASS_IS_STRING, config,
-                          f'{self.path} has classes={classes!r}')
+            yield Finding(
+                CLASS_IS_STRING, config, f'{self.path} has classes={classes!r}'
+            )
 
 
-def find_sources(cfg: Config, registry: Registry) -> List[Source]:
+def find_sources(cfg: Config, registry: Registry) -> list[Source]:
     """The data sets of all splits; equal ones are one.
 
     Args:
@@ -122,13 +127,12 @@ def find_sources(cfg: Config, registry: Registry) -> List[Source]:
     Raises:
         ValueError: If there is no such class.
     """
-    sources: List[Source] = []
+    sources: list[Source] = []
     for split in SPLITS:
         dataloader = cfg.get(f'{split}_dataloader')
         if not dataloader:
             continue
-        for path, leaf in _unwrap(f'{split}_dataloader.dataset',
-                                  dataloader.dataset):
+        for path, leaf in _unwrap(f'{split}_dataloader.dataset', dataloader.dataset):
             source = next((x for x in sources if x.cfg == leaf), None)
             if source is None:
                 source = Source(path, _class(leaf, path, registry), leaf)
@@ -139,7 +143,7 @@ def find_sources(cfg: Config, registry: Registry) -> List[Source]:
     return sources
 
 
-def _unwrap(path: str, cfg: ConfigDict) -> Iterator[Tuple[str, ConfigDict]]:
+def _unwrap(path: str, cfg: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
     """Data sets in a wrapper, after where the config has them."""
     if 'dataset' in cfg:
         yield from _unwrap(f'{path}.dataset', cfg.dataset)
@@ -153,11 +157,13 @@ def _unwrap(path: str, cfg: ConfigDict) -> Iterator[Tuple[str, ConfigDict]]:
 def _class(cfg: ConfigDict, path: str, registry: Registry) -> type:
     cls = registry.get(cfg.type) if isinstance(cfg.type, str) else cfg.type
     if cls is None:
-        raise ValueError(f'{path}.type={cfg.type!r} is not a data set of '
-                         f'{registry.scope}: is its module in custom_imports?')
+        raise ValueError(
+            f'{path}.type={cfg.type!r} is not a data set of '
+            f'{registry.scope}: is its module in custom_imports?'
+        )
     return cls
 
 
-def _metrics(cfg: Config, split: str) -> List[Dict]:
+def _metrics(cfg: Config, split: str) -> list[dict]:
     evaluator = cfg.get(f'{split}_evaluator') or []
     return list(evaluator) if isinstance(evaluator, list) else [evaluator]

@@ -7,13 +7,19 @@ box has a score of -1. Results are mmdet's, from its modules and its settings.
 Shapes in the comments: B images, L levels, R proposals and D detections per
 image, K classes.
 """
-from typing import Sequence, Tuple
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmdet.models import (FCNMaskHead, RPNHead, Shared2FCBBoxHead,
-                          SingleRoIExtractor, StandardRoIHead,
-                          TwoStageDetector)
+from mmdet.models import (
+    FCNMaskHead,
+    RPNHead,
+    Shared2FCBBoxHead,
+    SingleRoIExtractor,
+    StandardRoIHead,
+    TwoStageDetector,
+)
 from mmdet.models.task_modules import AnchorGenerator, DeltaXYWHBBoxCoder
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
@@ -42,20 +48,21 @@ class Detector(Exportable):
         self.num_classes = model.roi_head.bbox_head.num_classes
         self.outputs = ('boxes', 'scores', 'labels')
         if model.with_mask:
-            self.outputs += ('masks', )
+            self.outputs += ('masks',)
 
-    def example(self, h: int, w: int, batch: int = 2) -> Tuple[Tensor, ...]:
+    def example(self, h: int, w: int, batch: int = 2) -> tuple[Tensor, ...]:
         sizes = torch.tensor([[h, w]] * batch, dtype=torch.float)
         return (torch.randn(batch, 3, h, w), sizes)
 
-    def forward(self, images: Tensor, sizes: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
         maps = self.model.extract_feat(images)
         # Where the NMS keeps the boxes of an image and of a class apart.
         cell = torch.cat([sizes.amax(dim=0), sizes.amax(dim=0)]).flip(0) + 1
         limits = torch.cat([sizes, sizes], dim=1).flip(1)[:, None]
         proposals, are_proposals = self._propose(maps, limits, cell)
-        boxes, scores, labels = self._classify(maps, proposals, are_proposals,
-                                               limits, cell)
+        boxes, scores, labels = self._classify(
+            maps, proposals, are_proposals, limits, cell
+        )
         if not self.model.with_mask:
             return boxes, scores, labels
         masks = self._masks(maps, boxes, labels)
@@ -63,13 +70,15 @@ class Detector(Exportable):
         masks = masks.masked_fill(scores[..., None, None] < 0, 0)
         return boxes, scores, labels, masks
 
-    def _propose(self, maps: Sequence[Tensor], limits: Tensor,
-                 cell: Tensor) -> Tuple[Tensor, Tensor]:
+    def _propose(
+        self, maps: Sequence[Tensor], limits: Tensor, cell: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Proposals (B, R, 4) and whether they are any, (B, R)."""
         head = self.model.rpn_head
         cfg = head.test_cfg
         anchors = head.prior_generator.grid_priors(
-            [x.shape[-2:] for x in maps], device=maps[0].device)
+            [x.shape[-2:] for x in maps], device=maps[0].device
+        )
         levels = []
         for logits, deltas, priors in zip(*head(maps), anchors):
             B = logits.shape[0]
@@ -82,16 +91,20 @@ class Detector(Exportable):
         if cfg.min_bbox_size >= 0:
             sides = boxes[..., 2:] - boxes[..., :2]
             is_large = (sides > cfg.min_bbox_size).all(dim=2)
-            scores = scores.masked_fill(~is_large, -1.)
+            scores = scores.masked_fill(~is_large, -1.0)
         level = torch.arange(len(levels)).repeat_interleave(cfg.nms_pre)
-        scores = _suppress(boxes, scores, level.to(boxes), cell,
-                           cfg.nms.iou_threshold)
+        scores = _suppress(boxes, scores, level.to(boxes), cell, cfg.nms.iou_threshold)
         scores, boxes = _best(cfg.max_per_img, scores, boxes)
         return boxes, scores >= 0
 
-    def _classify(self, maps: Sequence[Tensor], proposals: Tensor,
-                  are_proposals: Tensor, limits: Tensor,
-                  cell: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    def _classify(
+        self,
+        maps: Sequence[Tensor],
+        proposals: Tensor,
+        are_proposals: Tensor,
+        limits: Tensor,
+        cell: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (B, D, 4), scores (B, D) and labels (B, D)."""
         head, cfg = self.model.roi_head.bbox_head, self.model.roi_head.test_cfg
         B, R, K = *proposals.shape[:2], self.num_classes
@@ -99,21 +112,20 @@ class Detector(Exportable):
         logits, deltas = head(_roi_features(extractor, maps, proposals))
         scores = logits.softmax(dim=1)[:, :K].view(B, R, K)
         is_found = are_proposals[..., None] & (scores > cfg.score_thr)
-        scores = scores.masked_fill(~is_found, -1.)
+        scores = scores.masked_fill(~is_found, -1.0)
         deltas = deltas.view(B, R, -1, 4).expand(-1, -1, K, -1)
         boxes = proposals[:, :, None].expand(-1, -1, K, -1)
-        boxes = _decode(head.bbox_coder, boxes.reshape(B, -1, 4),
-                        deltas.reshape(B, -1, 4), limits)
-        label = torch.arange(
-            K, device=boxes.device).expand(B, R, K).reshape(B, -1)
-        scores = _suppress(boxes, scores.view(B, -1), label.to(boxes), cell,
-                           cfg.nms.iou_threshold)
-        scores, boxes, labels = _best(cfg.max_per_img, scores, boxes,
-                                      label[..., None])
+        boxes = _decode(
+            head.bbox_coder, boxes.reshape(B, -1, 4), deltas.reshape(B, -1, 4), limits
+        )
+        label = torch.arange(K, device=boxes.device).expand(B, R, K).reshape(B, -1)
+        scores = _suppress(
+            boxes, scores.view(B, -1), label.to(boxes), cell, cfg.nms.iou_threshold
+        )
+        scores, boxes, labels = _best(cfg.max_per_img, scores, boxes, label[..., None])
         return boxes, scores, labels.squeeze(2)
 
-    def _masks(self, maps: Sequence[Tensor], boxes: Tensor,
-               labels: Tensor) -> Tensor:
+    def _masks(self, maps: Sequence[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
         """The masks of the boxes' classes, (B, D, 28, 28)."""
         extractor = self.model.roi_head.mask_roi_extractor
         head = self.model.roi_head.mask_head
@@ -124,7 +136,7 @@ class Detector(Exportable):
         return logits.sigmoid().view(*boxes.shape[:2], *logits.shape[2:])
 
 
-def _best(k: int, scores: Tensor, *others: Tensor) -> Tuple[Tensor, ...]:
+def _best(k: int, scores: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """The k best rows of each image, filled up with rows of zeros.
 
     Args:
@@ -132,7 +144,7 @@ def _best(k: int, scores: Tensor, *others: Tensor) -> Tuple[Tensor, ...]:
         scores: Shape (B, N).
         others: Shape (B, N, C), which go along.
     """
-    scores, index = F.pad(scores, (0, k), value=-1.).topk(k, dim=1)
+    scores, index = F.pad(scores, (0, k), value=-1.0).topk(k, dim=1)
     best = [scores]
     for x in others:
         rows = index[..., None].expand(-1, -1, x.shape[2])
@@ -141,8 +153,9 @@ def _best(k: int, scores: Tensor, *others: Tensor) -> Tuple[Tensor, ...]:
     return tuple(best)
 
 
-def _decode(coder: DeltaXYWHBBoxCoder, boxes: Tensor, deltas: Tensor,
-            limits: Tensor) -> Tensor:
+def _decode(
+    coder: DeltaXYWHBBoxCoder, boxes: Tensor, deltas: Tensor, limits: Tensor
+) -> Tensor:
     """Move boxes (B, N, 4) by deltas (B, N, 4) within limits (B, 1, 4)."""
     decoded = coder.decode(boxes.reshape(-1, 4), deltas.reshape(-1, 4))
     decoded = decoded.view(boxes.shape)
@@ -151,8 +164,9 @@ def _decode(coder: DeltaXYWHBBoxCoder, boxes: Tensor, deltas: Tensor,
     return decoded
 
 
-def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, cell: Tensor,
-              iou_threshold: float) -> Tensor:
+def _suppress(
+    boxes: Tensor, scores: Tensor, groups: Tensor, cell: Tensor, iou_threshold: float
+) -> Tensor:
     """Set the scores of boxes to -1 that overlap a better one.
 
     One NMS does for all images and groups: each moves into a cell of a grid,
@@ -173,14 +187,15 @@ def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, cell: Tensor,
     corners = boxes + torch.stack([columns, rows] * 2, dim=2) * cell
     flat = scores.flatten()
     candidates = (flat >= 0).nonzero().squeeze(1)
-    kept = candidates[nms(
-        corners.view(-1, 4)[candidates], flat[candidates], iou_threshold)]
-    return torch.full_like(flat, -1).scatter(0, kept,
-                                             flat[kept]).view(scores.shape)
+    kept = candidates[
+        nms(corners.view(-1, 4)[candidates], flat[candidates], iou_threshold)
+    ]
+    return torch.full_like(flat, -1).scatter(0, kept, flat[kept]).view(scores.shape)
 
 
-def _roi_features(extractor: SingleRoIExtractor, maps: Sequence[Tensor],
-                  boxes: Tensor) -> Tensor:
+def _roi_features(
+    extractor: SingleRoIExtractor, maps: Sequence[Tensor], boxes: Tensor
+) -> Tensor:
     """RoIAlign, each box (B, N, 4) on its level: (B * N, C, size, size)."""
     image = torch.arange(boxes.shape[0], device=boxes.device).to(boxes)
     image = image[:, None, None].expand(-1, boxes.shape[1], 1)
@@ -191,9 +206,15 @@ def _roi_features(extractor: SingleRoIExtractor, maps: Sequence[Tensor],
     for i, layer in enumerate(layers):
         rows.append((level == i).nonzero().squeeze(1))
         features.append(
-            roi_align(maps[i], rois[rows[-1]], layer.output_size,
-                      layer.spatial_scale, layer.sampling_ratio,
-                      layer.aligned))
+            roi_align(
+                maps[i],
+                rois[rows[-1]],
+                layer.output_size,
+                layer.spatial_scale,
+                layer.sampling_ratio,
+                layer.aligned,
+            )
+        )
     return torch.cat(features)[torch.cat(rows).argsort()]
 
 
@@ -202,38 +223,55 @@ def _check(model: nn.Module) -> None:
     if not isinstance(model, TwoStageDetector):
         raise ExportError(
             f'This {type(model).__name__} cannot be exported: expected a '
-            'MaskRCNN or FasterRCNN; --part backbone exports its backbone')
+            'MaskRCNN or FasterRCNN; --part backbone exports its backbone'
+        )
     roi_head = model.roi_head
-    parts = [('rpn_head', model.rpn_head, RPNHead),
-             ('rpn_head.prior_generator', model.rpn_head.prior_generator,
-              AnchorGenerator),
-             ('rpn_head.bbox_coder', model.rpn_head.bbox_coder,
-              DeltaXYWHBBoxCoder), ('roi_head', roi_head, StandardRoIHead)]
+    parts = [
+        ('rpn_head', model.rpn_head, RPNHead),
+        ('rpn_head.prior_generator', model.rpn_head.prior_generator, AnchorGenerator),
+        ('rpn_head.bbox_coder', model.rpn_head.bbox_coder, DeltaXYWHBBoxCoder),
+        ('roi_head', roi_head, StandardRoIHead),
+    ]
     if type(roi_head) is StandardRoIHead:
-        parts += [('roi_head.bbox_roi_extractor', roi_head.bbox_roi_extractor,
-                   SingleRoIExtractor),
-                  ('roi_head.bbox_head', roi_head.bbox_head,
-                   Shared2FCBBoxHead),
-                  ('roi_head.bbox_head.bbox_coder',
-                   roi_head.bbox_head.bbox_coder, DeltaXYWHBBoxCoder)]
+        parts += [
+            (
+                'roi_head.bbox_roi_extractor',
+                roi_head.bbox_roi_extractor,
+                SingleRoIExtractor,
+            ),
+            ('roi_head.bbox_head', roi_head.bbox_head, Shared2FCBBoxHead),
+            (
+                'roi_head.bbox_head.bbox_coder',
+                roi_head.bbox_head.bbox_coder,
+                DeltaXYWHBBoxCoder,
+            ),
+        ]
         if model.with_mask:
-            parts += [('roi_head.mask_roi_extractor',
-                       roi_head.mask_roi_extractor, SingleRoIExtractor),
-                      ('roi_head.mask_head', roi_head.mask_head, FCNMaskHead)]
+            parts += [
+                (
+                    'roi_head.mask_roi_extractor',
+                    roi_head.mask_roi_extractor,
+                    SingleRoIExtractor,
+                ),
+                ('roi_head.mask_head', roi_head.mask_head, FCNMaskHead),
+            ]
     for name, part, expected in parts:
         if type(part) is not expected:
             raise ExportError(
                 f'{name} of type {type(part).__name__} cannot be exported: '
                 f'expected {expected.__name__}; --part backbone exports the '
-                'backbone')
-    for name, cfg in (('rpn', model.test_cfg.rpn),
-                      ('rcnn', model.test_cfg.rcnn)):
+                'backbone'
+            )
+    for name, cfg in (('rpn', model.test_cfg.rpn), ('rcnn', model.test_cfg.rcnn)):
         _check_nms(name, cfg.nms)
 
 
 def _check_nms(name: str, nms_cfg: ConfigDict) -> None:
-    if (nms_cfg.get('type', 'nms') != 'nms'
-            or not set(nms_cfg) <= {'type', 'iou_threshold'}):
+    if nms_cfg.get('type', 'nms') != 'nms' or not set(nms_cfg) <= {
+        'type',
+        'iou_threshold',
+    }:
         raise ExportError(
             f'test_cfg.{name}.nms={dict(nms_cfg)} cannot be exported: '
-            "expected type='nms' with an iou_threshold")
+            "expected type='nms' with an iou_threshold"
+        )

@@ -1,9 +1,10 @@
 """Models as files for other runtimes."""
+
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
@@ -23,12 +24,14 @@ ANY_SIZE = (128, 160)
 OTHER_SIZE = (96, 224)
 
 
-def export(model: nn.Module,
-           cfg: Config,
-           path: PathLike,
-           format: str = 'onnx',
-           size: Optional[HW] = None,
-           part: str = 'model') -> Optional[HW]:
+def export(
+    model: nn.Module,
+    cfg: Config,
+    path: PathLike,
+    format: str = 'onnx',
+    size: HW | None = None,
+    part: str = 'model',
+) -> HW | None:
     """Write a model as a file that another program can run.
 
     It takes normalised images and describes itself
@@ -59,27 +62,29 @@ def export(model: nn.Module,
     path = Path(path)
     check_name(path, format)
     if size is not None and min(size) < 1:
-        raise ExportError(f'size={tuple(size)} should be a height and a width '
-                          'of at least one pixel')
+        raise ExportError(
+            f'size={tuple(size)} should be a height and a width of at least one pixel'
+        )
     module = take(model, cfg, part)
     if size is None and (module.task == 'classification' or format == 'pt2'):
         size = fixed_size(test_steps(cfg))
     if size is None and format == 'pt2':
         raise ExportError(
             'pt2 holds a network at one height and width, and the test '
-            'pipeline leaves them open: name them with size (--size H W)')
+            'pipeline leaves them open: name them with size (--size H W)'
+        )
     text = json.dumps(describe(module, model, cfg, size))
     write = dict(
         onnx=_write_onnx,
         openvino=_write_openvino,
         torchscript=_write_torchscript,
-        pt2=_write_pt2)[format]
+        pt2=_write_pt2,
+    )[format]
     try:
         with torch.no_grad():
             if size is None:
                 _check_any_size(module)
-            write(module, module.example(*(size or ANY_SIZE)), path,
-                  size is None, text)
+            write(module, module.example(*(size or ANY_SIZE)), path, size is None, text)
     except (ExportError, ModuleNotFoundError, OSError):
         raise
     # Each exporter has errors of its own.
@@ -97,34 +102,35 @@ def _check_any_size(module: Exportable) -> None:
     """Raise ExportError if a trace of a module is bound to its example."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
-        traced = torch.jit.trace(
-            module, module.example(*ANY_SIZE), check_trace=False)
+        traced = torch.jit.trace(module, module.example(*ANY_SIZE), check_trace=False)
     other = module.example(*OTHER_SIZE, batch=1)
     try:
         torch.testing.assert_close(traced(*other), module(*other))
     except (AssertionError, RuntimeError) as error:
         raise ExportError(
             'A part of this model binds its trace to one height and width: '
-            'name them with size (--size H W)') from error
+            'name them with size (--size H W)'
+        ) from error
 
 
 def check_name(path: Path, format: str) -> None:
     """Raise ExportError if a file of that name and format cannot be."""
     if format not in SUFFIXES:
-        raise ExportError(
-            f'format={format!r} should be one of {tuple(SUFFIXES)}')
+        raise ExportError(f'format={format!r} should be one of {tuple(SUFFIXES)}')
     if format == 'pt2' and torch.__version__ < '2.2':
-        raise ExportError('pt2 needs PyTorch 2.2 or later, and this is '
-                          f'{torch.__version__}; expected torchscript to do')
+        raise ExportError(
+            'pt2 needs PyTorch 2.2 or later, and this is '
+            f'{torch.__version__}; expected torchscript to do'
+        )
     if path.suffix != SUFFIXES[format]:
-        raise ExportError(f'{path} should end in {SUFFIXES[format]}, as files '
-                          f'of format {format} do')
+        raise ExportError(
+            f'{path} should end in {SUFFIXES[format]}, as files of format {format} do'
+        )
 
 
-def to_onnx(module: nn.Module,
-            images: Tensor,
-            path: Path,
-            dynamic_size: bool = False) -> None:
+def to_onnx(
+    module: nn.Module, images: Tensor, path: Path, dynamic_size: bool = False
+) -> None:
     """Write any module as an ONNX file, without metadata.
 
     Args:
@@ -143,13 +149,24 @@ def to_onnx(module: nn.Module,
         outputs = module.eval()(images)
     count = 1 if isinstance(outputs, Tensor) else len(outputs)
     with written_whole(Path(path)) as draft:
-        _trace_onnx(module, (images, ), draft, dynamic_size, ['images'],
-                    [f'output{i}' for i in range(count)])
+        _trace_onnx(
+            module,
+            (images,),
+            draft,
+            dynamic_size,
+            ['images'],
+            [f'output{i}' for i in range(count)],
+        )
 
 
-def _trace_onnx(module: nn.Module, example: Tuple[Tensor, ...], path: Path,
-                dynamic_size: bool, inputs: Sequence[str],
-                outputs: Sequence[str]) -> None:
+def _trace_onnx(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    dynamic_size: bool,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> None:
     check_installed('onnx')
     axes = {name: {0: 'batch'} for name in (*inputs, *outputs)}
     if dynamic_size:
@@ -169,23 +186,34 @@ def _trace_onnx(module: nn.Module, example: Tuple[Tensor, ...], path: Path,
             output_names=outputs,
             dynamic_axes=axes,
             opset_version=opset,
-            **tracer)
+            **tracer,
+        )
 
 
-def _write_onnx(module: Exportable, example: Tuple[Tensor, ...], path: Path,
-                dynamic_size: bool, text: str) -> None:
+def _write_onnx(
+    module: Exportable,
+    example: tuple[Tensor, ...],
+    path: Path,
+    dynamic_size: bool,
+    text: str,
+) -> None:
     check_installed('onnx')
     import onnx
+
     with written_whole(path) as draft:
-        _trace_onnx(module, example, draft, dynamic_size, module.inputs,
-                    module.outputs)
+        _trace_onnx(module, example, draft, dynamic_size, module.inputs, module.outputs)
         model = onnx.load(draft)
         onnx.helper.set_model_props(model, {KEY: text})
         onnx.save(model, draft)
 
 
-def _write_openvino(module: Exportable, example: Tuple[Tensor, ...],
-                    path: Path, dynamic_size: bool, text: str) -> None:
+def _write_openvino(
+    module: Exportable,
+    example: tuple[Tensor, ...],
+    path: Path,
+    dynamic_size: bool,
+    text: str,
+) -> None:
     check_installed('openvino')
     with TemporaryDirectory() as folder:
         source = Path(folder, 'model.onnx')
@@ -202,23 +230,35 @@ def onnx_to_openvino(source: Path, target: Path) -> None:
             are there are replaced when all went well.
     """
     import openvino
+
     model = openvino.convert_model(source)
     with written_whole(target, '.bin') as draft:
         openvino.save_model(model, draft, compress_to_fp16=False)
 
 
-def _write_torchscript(module: Exportable, example: Tuple[Tensor, ...],
-                       path: Path, dynamic_size: bool, text: str) -> None:
+def _write_torchscript(
+    module: Exportable,
+    example: tuple[Tensor, ...],
+    path: Path,
+    dynamic_size: bool,
+    text: str,
+) -> None:
     with written_whole(path) as draft, warnings.catch_warnings():
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         traced = torch.jit.trace(module, example, check_trace=False)
         torch.jit.save(traced, str(draft), _extra_files={KEY: text})
 
 
-def _write_pt2(module: Exportable, example: Tuple[Tensor, ...], path: Path,
-               dynamic_size: bool, text: str) -> None:
+def _write_pt2(
+    module: Exportable,
+    example: tuple[Tensor, ...],
+    path: Path,
+    dynamic_size: bool,
+    text: str,
+) -> None:
     batch = torch.export.Dim('batch')
     program = torch.export.export(
-        module, example, dynamic_shapes=[{0: batch} for _ in example])
+        module, example, dynamic_shapes=[{0: batch} for _ in example]
+    )
     with written_whole(path) as draft:
         torch.export.save(program, draft, extra_files={KEY: text})

@@ -12,7 +12,8 @@
 - ``size``: height and width that the file is bound to, null if to none.
 - ``mask_threshold``: of a detector with masks.
 """
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+from collections.abc import Sequence
 
 from mmengine.config import Config
 from torch import nn
@@ -21,11 +22,12 @@ from ..classes import find_classes
 from .errors import ExportError
 from .modules import Exportable
 
-HW = Tuple[int, int]
+HW = tuple[int, int]
 
 
-def describe(module: Exportable, model: nn.Module, cfg: Config,
-             size: Optional[HW]) -> dict:
+def describe(
+    module: Exportable, model: nn.Module, cfg: Config, size: HW | None
+) -> dict:
     """The metadata of a module, as this file says, for JSON.
 
     Args:
@@ -42,31 +44,33 @@ def describe(module: Exportable, model: nn.Module, cfg: Config,
     """
     preprocessor = model.data_preprocessor
     is_normed = preprocessor._enable_normalize
-    is_rgb = getattr(preprocessor, 'to_rgb',
-                     getattr(preprocessor, '_channel_conversion', False))
+    is_rgb = getattr(
+        preprocessor, 'to_rgb', getattr(preprocessor, '_channel_conversion', False)
+    )
     settings = dict(
         task=module.task,
         outputs=list(module.outputs),
         classes=_classes(module, model, cfg),
         steps=test_steps(cfg),
         channel_order='rgb' if is_rgb else 'bgr',
-        mean=preprocessor.mean.flatten().tolist() if is_normed else [0.] * 3,
-        std=preprocessor.std.flatten().tolist() if is_normed else [1.] * 3,
+        mean=preprocessor.mean.flatten().tolist() if is_normed else [0.0] * 3,
+        std=preprocessor.std.flatten().tolist() if is_normed else [1.0] * 3,
         pad_divisor=_pad_divisor(preprocessor),
-        size=size)
+        size=size,
+    )
     if 'masks' in module.outputs:
         settings['mask_threshold'] = model.test_cfg.rcnn.mask_thr_binary
     return settings
 
 
-def fixed_size(steps: Sequence[dict]) -> Optional[HW]:
+def fixed_size(steps: Sequence[dict]) -> HW | None:
     """Height and width that steps give to every image, None if to none."""
     if steps and steps[-1]['step'] in ('resize', 'crop'):
         return tuple(steps[-1]['size'])
     return None
 
 
-def test_steps(cfg: Config) -> List[dict]:
+def test_steps(cfg: Config) -> list[dict]:
     """The ``steps`` of the metadata, from the test pipeline of a config.
 
     Raises:
@@ -76,7 +80,8 @@ def test_steps(cfg: Config) -> List[dict]:
     if 'pipeline' not in dataset:
         raise ExportError(
             'The config has no test_dataloader.dataset.pipeline: expected one '
-            'that says how images are prepared')
+            'that says how images are prepared'
+        )
     steps = []
     for settings in dataset.pipeline:
         name = str(settings['type']).rpartition('.')[2]
@@ -88,48 +93,48 @@ def test_steps(cfg: Config) -> List[dict]:
         elif not name.startswith(('LoadImage', 'LoadAnnotations', 'Pack')):
             raise ExportError(
                 f'{name} in the test pipeline cannot be carried in a file: '
-                'expected Resize, ResizeEdge and CenterCrop alone')
+                'expected Resize, ResizeEdge and CenterCrop alone'
+            )
     return steps
 
 
 def _resize(name: str, settings: dict) -> dict:
-    how = (settings.get('backend', 'cv2'),
-           settings.get('interpolation', 'bilinear'))
+    how = (settings.get('backend', 'cv2'), settings.get('interpolation', 'bilinear'))
     scale = settings.get('scale')
-    if (how not in (('cv2', 'bilinear'), ('pillow', 'bilinear'),
-                    ('pillow', 'bicubic')) or scale is None
-            or settings.get('edge', 'short') != 'short'):
+    if (
+        how not in (('cv2', 'bilinear'), ('pillow', 'bilinear'), ('pillow', 'bicubic'))
+        or scale is None
+        or settings.get('edge', 'short') != 'short'
+    ):
         raise ExportError(
             f'{dict(settings)} in the test pipeline cannot be carried in a '
             "file: expected a scale, edge='short', interpolation='bilinear', "
-            "or 'bicubic' with backend='pillow'")
+            "or 'bicubic' with backend='pillow'"
+        )
     if name == 'ResizeEdge':
         step = dict(step='short', size=scale)
     else:
         w, h = _pair(scale)
-        step = dict(
-            step='fit' if settings.get('keep_ratio') else 'resize',
-            size=(h, w))
+        step = dict(step='fit' if settings.get('keep_ratio') else 'resize', size=(h, w))
     return dict(step, backend=how[0], interpolation=how[1])
 
 
-def _pair(size: Union[int, Sequence[int]]) -> Sequence[int]:
+def _pair(size: int | Sequence[int]) -> Sequence[int]:
     return (size, size) if isinstance(size, int) else size
 
 
 def _pad_divisor(preprocessor: nn.Module) -> int:
     # mmsegmentation has settings for the test alone.
-    settings: Dict[str, int] = getattr(preprocessor, 'test_cfg', None) or {}
+    settings: dict[str, int] = getattr(preprocessor, 'test_cfg', None) or {}
     if settings.get('size') is not None:
         raise ExportError(
             f'data_preprocessor.test_cfg={dict(settings)} cannot be carried '
-            'in a file: expected a size_divisor')
-    return settings.get('size_divisor',
-                        getattr(preprocessor, 'pad_size_divisor', 1))
+            'in a file: expected a size_divisor'
+        )
+    return settings.get('size_divisor', getattr(preprocessor, 'pad_size_divisor', 1))
 
 
-def _classes(module: Exportable, model: nn.Module,
-             cfg: Config) -> Sequence[str]:
+def _classes(module: Exportable, model: nn.Module, cfg: Config) -> Sequence[str]:
     num_classes = getattr(module, 'num_classes', 0)
     if not num_classes:
         return []

@@ -3,8 +3,8 @@
 Images are (B, 3, h, w), normalised. Each module names its task, its inputs
 and its outputs, and can make an example of its inputs.
 """
+
 import copy
-from typing import Tuple
 
 import torch
 import torch.nn.functional as F
@@ -21,17 +21,17 @@ class Exportable(nn.Module):
     """A copy of a part of a model, in evaluation mode, without gradients."""
 
     task: str
-    inputs: Tuple[str, ...] = ('images', )
-    outputs: Tuple[str, ...]
+    inputs: tuple[str, ...] = ('images',)
+    outputs: tuple[str, ...]
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
         self.eval().requires_grad_(False)
 
-    def example(self, h: int, w: int, batch: int = 2) -> Tuple[Tensor, ...]:
+    def example(self, h: int, w: int, batch: int = 2) -> tuple[Tensor, ...]:
         """Random inputs; h and w in pixels."""
-        return (torch.randn(batch, 3, h, w), )
+        return (torch.randn(batch, 3, h, w),)
 
 
 class Backbone(Exportable):
@@ -41,10 +41,9 @@ class Backbone(Exportable):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(find_backbone(model))
-        self.outputs = tuple(
-            f'stage{i + 1}' for i in self.model.out_indices)
+        self.outputs = tuple(f'stage{i + 1}' for i in self.model.out_indices)
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return self.model(images)
 
 
@@ -52,16 +51,17 @@ class Classifier(Exportable):
     """Images -> the probabilities of the classes, (B, K)."""
 
     task = 'classification'
-    outputs = ('probabilities', )
+    outputs = ('probabilities',)
 
     def __init__(self, model: nn.Module) -> None:
         from mmpretrain.models import ClsHead, ImageClassifier
-        if not (isinstance(model, ImageClassifier)
-                and isinstance(model.head, ClsHead)):
+
+        if not (isinstance(model, ImageClassifier) and isinstance(model.head, ClsHead)):
             raise ExportError(
                 f'This {type(model).__name__} cannot be exported: expected an '
                 'ImageClassifier with a head of type LinearClsHead or another '
-                'ClsHead; --part backbone exports its backbone')
+                'ClsHead; --part backbone exports its backbone'
+            )
         super().__init__(model)
         self.num_classes = model.head.num_classes
 
@@ -74,20 +74,23 @@ class Segmentor(Exportable):
     """Images -> the logits of the classes at each pixel, (B, K, h, w)."""
 
     task = 'segmentation'
-    outputs = ('logits', )
+    outputs = ('logits',)
 
     def __init__(self, model: nn.Module) -> None:
         from mmseg.models import EncoderDecoder
+
         if type(model) is not EncoderDecoder:
             raise ExportError(
                 f'This {type(model).__name__} cannot be exported: expected an '
-                'EncoderDecoder; --part backbone exports its backbone')
+                'EncoderDecoder; --part backbone exports its backbone'
+            )
         mode = model.test_cfg.get('mode', 'whole')
         if mode != 'whole' or model.out_channels == 1:
             raise ExportError(
                 f'test_cfg.mode={mode!r} with {model.out_channels} output '
                 "channels cannot be exported: expected 'whole' and two "
-                'channels or more')
+                'channels or more'
+            )
         super().__init__(model)
         self.num_classes = model.num_classes
         self._trace_upsampling()
@@ -95,15 +98,19 @@ class Segmentor(Exportable):
     def _trace_upsampling(self) -> None:
         """Replace modules that would keep the sizes of the example."""
         from mmseg.models.utils import Upsample
+
         for module in list(self.model.modules()):
             for name, child in module.named_children():
                 if type(child) is Upsample and child.scale_factor:
                     setattr(
-                        module, name,
+                        module,
+                        name,
                         nn.Upsample(
                             scale_factor=child.scale_factor,
                             mode=child.mode,
-                            align_corners=child.align_corners))
+                            align_corners=child.align_corners,
+                        ),
+                    )
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.model.decode_head(self.model.extract_feat(images))
@@ -111,7 +118,8 @@ class Segmentor(Exportable):
             logits,
             size=images.shape[2:],
             mode='bilinear',
-            align_corners=self.model.align_corners)
+            align_corners=self.model.align_corners,
+        )
 
 
 def take(model: nn.Module, cfg: Config, part: str = 'model') -> Exportable:
@@ -136,7 +144,9 @@ def take(model: nn.Module, cfg: Config, part: str = 'model') -> Exportable:
         return Segmentor(model)
     if library == 'mmdet':
         from .detector import Detector
+
         return Detector(model)
     raise ExportError(
         f'default_scope={library!r} of the config should be mmpretrain, mmdet '
-        'or mmseg; --part backbone exports a backbone of any library')
+        'or mmseg; --part backbone exports a backbone of any library'
+    )

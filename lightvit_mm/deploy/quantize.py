@@ -1,15 +1,20 @@
 """Models in int8."""
+
 import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence
 
 import numpy as np
 import onnx
 import torch.nn.functional as F
 from mmengine.config import Config
-from onnxruntime.quantization import (CalibrationDataReader, QuantFormat,
-                                      QuantType, quantize_static)
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
@@ -30,16 +35,15 @@ class _Reader(CalibrationDataReader):
         self.names = names
         self.batches = iter(batches)
 
-    def get_next(self) -> Optional[Dict[str, np.ndarray]]:
+    def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self.batches, None)
         if batch is None:
             return None
-        inputs = batch if isinstance(batch, tuple) else (batch, )
+        inputs = batch if isinstance(batch, tuple) else (batch,)
         return dict(zip(self.names, inputs))
 
 
-def quantize_onnx(source: Path, target: Path,
-                  batches: Iterable[Batch]) -> None:
+def quantize_onnx(source: Path, target: Path, batches: Iterable[Batch]) -> None:
     """Write an ONNX model with its products by weights in int8.
 
     Static quantisation of onnxruntime: one scale per output channel of a
@@ -64,18 +68,15 @@ def quantize_onnx(source: Path, target: Path,
         # MatMulConstBOnly is for the other format.
         weights = {tensor.name for tensor in graph.initializer}
         attention = [
-            node.name for node in graph.node
+            node.name
+            for node in graph.node
             if node.op_type == 'MatMul' and weights.isdisjoint(node.input)
         ]
         # OpenVINO 2026.4 draws int8 before a maximum and gets it wrong: the
         # residual of the patch merging is then 20 % off.
-        maxima = {
-            node.output[0]
-            for node in graph.node if node.op_type == 'ReduceMax'
-        }
+        maxima = {node.output[0] for node in graph.node if node.op_type == 'ReduceMax'}
         residuals = [
-            node.name for node in graph.node
-            if not maxima.isdisjoint(node.input)
+            node.name for node in graph.node if not maxima.isdisjoint(node.input)
         ]
         quantize_static(
             str(prepared),
@@ -88,16 +89,19 @@ def quantize_onnx(source: Path, target: Path,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             # OpenVINO reads no zero points here.
-            extra_options=dict(ActivationSymmetric=True))
+            extra_options=dict(ActivationSymmetric=True),
+        )
 
 
-def export_int8(model: nn.Module,
-                cfg: Config,
-                path: PathLike,
-                images: Sequence[Path],
-                format: str = 'onnx',
-                size: Optional[HW] = None,
-                part: str = 'model') -> Agreement:
+def export_int8(
+    model: nn.Module,
+    cfg: Config,
+    path: PathLike,
+    images: Sequence[Path],
+    format: str = 'onnx',
+    size: HW | None = None,
+    part: str = 'model',
+) -> Agreement:
     """Write a model in int8 and compare it with the same in float32.
 
     The comparison is of the very file, as each runtime computes int8 in its
@@ -121,42 +125,43 @@ def export_int8(model: nn.Module,
     """
     path = Path(path)
     if format not in ('onnx', 'openvino'):
-        raise ExportError(f'format={format!r} has no int8: expected onnx or '
-                          'openvino')
+        raise ExportError(f'format={format!r} has no int8: expected onnx or openvino')
     check_name(path, format)
     if len(images) < 2:
         raise ExportError(
             f'{len(images)} images for int8: expected two at least, and '
-            'better a hundred')
+            'better a hundred'
+        )
     if format == 'openvino':
         check_installed('openvino')
     task = take(model, cfg, part).task
     with TemporaryDirectory() as folder:
         fp32, int8 = Path(folder, 'fp32.onnx'), Path(folder, 'int8.onnx')
         size = export(model, cfg, fp32, 'onnx', size, part)
-        quantize_onnx(fp32, int8, _batches(task, model, cfg, images[::2],
-                                           size))
+        quantize_onnx(fp32, int8, _batches(task, model, cfg, images[::2], size))
         suffixes = ['.bin'] if format == 'openvino' else []
         final = int8.with_suffix(path.suffix)
         if format == 'openvino':
             onnx_to_openvino(int8, final)
-        agreement = compare(task, fp32, final,
-                            _batches(task, model, cfg, images[1::2], size))
+        agreement = compare(
+            task, fp32, final, _batches(task, model, cfg, images[1::2], size)
+        )
         with written_whole(path, *suffixes) as draft:
             for suffix in (*suffixes, path.suffix):
-                shutil.copy(
-                    final.with_suffix(suffix), draft.with_suffix(suffix))
+                shutil.copy(final.with_suffix(suffix), draft.with_suffix(suffix))
     return agreement
 
 
-def image_files(folder: Path) -> List[Path]:
+def image_files(folder: Path) -> list[Path]:
     """The images in a folder and below it, in the order of their names."""
-    return sorted(path for path in folder.rglob('*')
-                  if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(
+        path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES
+    )
 
 
-def _batches(task: str, model: nn.Module, cfg: Config, images: Sequence[Path],
-             size: Optional[HW]) -> Iterator[Batch]:
+def _batches(
+    task: str, model: nn.Module, cfg: Config, images: Sequence[Path], size: HW | None
+) -> Iterator[Batch]:
     """Images one by one, as a module of that task takes them."""
     for path in images:
         image, inputs = network_input(model, cfg, path)
@@ -166,9 +171,10 @@ def _batches(task: str, model: nn.Module, cfg: Config, images: Sequence[Path],
                 raise ExportError(
                     f'The image {path} is prepared to '
                     f'{inputs.shape[2]} x {inputs.shape[3]} pixels: expected '
-                    f'{size[0]} x {size[1]} at most, the size of the model')
+                    f'{size[0]} x {size[1]} at most, the size of the model'
+                )
             inputs = F.pad(inputs, (0, w, 0, h))
-        batch = (inputs.numpy(), )
+        batch = (inputs.numpy(),)
         if task == 'detection':
-            batch += (np.array([image.shape[:2]], np.float32), )
+            batch += (np.array([image.shape[:2]], np.float32),)
         yield batch

@@ -4,6 +4,9 @@ from .plugin import with_bidimensional_attention
 from .token_neck import LightViTTokenNeck
 
 __all__ = [
-    'BiDimensionalAttention', 'LightViT', 'LightViTFPN', 'LightViTTokenNeck',
-    'with_bidimensional_attention'
+    'BiDimensionalAttention',
+    'LightViT',
+    'LightViTFPN',
+    'LightViTTokenNeck',
+    'with_bidimensional_attention',
 ]

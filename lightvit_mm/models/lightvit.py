@@ -8,8 +8,9 @@ that their published weights give their published results.
 Shapes in the comments: B images, T global tokens, N = H * W image tokens,
 C channels. Tokens travel as one tensor (B, T + N, C), global tokens first.
 """
+
 import math
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ try:
 except ImportError:  # before PyTorch 2.3
     from torch._utils import is_compiling
 
-HW = Tuple[int, int]
+HW = tuple[int, int]
 
 
 def window_partition(x: Tensor, window_size: int) -> Tensor:
@@ -76,10 +77,7 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def attention(q: Tensor,
-              k: Tensor,
-              v: Tensor,
-              bias: Optional[Tensor] = None) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention (Eq. 1).
 
     Args:
@@ -91,15 +89,14 @@ def attention(q: Tensor,
     Returns:
         Shape (B, heads, L, d).
     """
-    bias_learns = (
-        bias is not None and bias.requires_grad and torch.is_grad_enabled())
+    bias_learns = bias is not None and bias.requires_grad and torch.is_grad_enabled()
     if not (bias_learns or torch.onnx.is_in_onnx_export()):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     # The fused kernels have no gradient for a bias. Plain products train
     # 1.03 times as fast (LightViT-T on CPU) as what PyTorch falls back on.
     # ONNX gets them because its exporter would scale queries and keys, each:
     # 1.03 to 1.08 times the time in OpenVINO.
-    scores = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if bias is not None:
         scores = scores + bias
     return scores.softmax(dim=-1) @ v
@@ -116,8 +113,7 @@ def after_gelu(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return layer(F.gelu(x))
 
     if torch.is_grad_enabled() and not is_compiling():
-        return checkpoint(
-            run, x, use_reentrant=False, preserve_rng_state=False)
+        return checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)
     return run(x)
 
 
@@ -145,8 +141,7 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
     bias = norm.bias - norm.running_mean * scale
 
     def folded(x: Tensor) -> Tensor:
-        return F.conv2d(
-            x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+        return F.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
 
     return folded
 
@@ -163,12 +158,15 @@ class PatchEmbed(nn.Module):
     def __init__(self, in_channels: int, embed_dims: int, stride: int) -> None:
         super().__init__()
         mid = embed_dims // 2
-        layers: List[nn.Module] = []
-        for channels, groups, step in ((in_channels, 1, 2), (mid, mid, 1),
-                                       (mid, mid, 1), (mid, mid, stride // 4)):
+        layers: list[nn.Module] = []
+        for channels, groups, step in (
+            (in_channels, 1, 2),
+            (mid, mid, 1),
+            (mid, mid, 1),
+            (mid, mid, stride // 4),
+        ):
             layers += [
-                nn.Conv2d(
-                    channels, mid, 3, step, 1, groups=groups, bias=False),
+                nn.Conv2d(channels, mid, 3, step, 1, groups=groups, bias=False),
                 nn.BatchNorm2d(mid),
                 nn.GELU(),
             ]
@@ -176,7 +174,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(mid, embed_dims, 3, 2, 1)
         self.norm = nn.LayerNorm(embed_dims)
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, HW]:
+    def forward(self, x: Tensor) -> tuple[Tensor, HW]:
         """(B, in_channels, h, w) -> tokens (B, N, C) and their (H, W)."""
         if x.device.type == 'cpu':
             # Measured: the stem takes half the time then, with the folding.
@@ -210,7 +208,7 @@ class PlainPatchEmbed(nn.Module):
         self.proj = nn.Conv2d(in_channels, embed_dims, stride, stride)
         self.norm = nn.LayerNorm(embed_dims)
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, HW]:
+    def forward(self, x: Tensor) -> tuple[Tensor, HW]:
         """(B, in_channels, h, w) -> tokens (B, N, C) and their (H, W)."""
         h, w = x.shape[-2:]
         x = self.proj(F.pad(x, (0, -w % self.stride, 0, -h % self.stride)))
@@ -233,8 +231,9 @@ class LocalGlobalAttention(nn.Module):
             of ViT over all image tokens, without position biases.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int, num_tokens: int,
-                 window_size: Optional[int]) -> None:
+    def __init__(
+        self, embed_dims: int, num_heads: int, num_tokens: int, window_size: int | None
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.num_tokens = num_tokens
@@ -249,16 +248,15 @@ class LocalGlobalAttention(nn.Module):
     def _add_position_biases(self, window_size: int) -> None:
         offsets = 2 * window_size - 1
         self.relative_position_bias_table = nn.Parameter(
-            torch.empty(offsets**2, self.num_heads))
+            torch.empty(offsets**2, self.num_heads)
+        )
         trunc_normal_(self.relative_position_bias_table)
         ys, xs = torch.meshgrid(
-            torch.arange(window_size),
-            torch.arange(window_size),
-            indexing='ij')
+            torch.arange(window_size), torch.arange(window_size), indexing='ij'
+        )
         dy = ys.flatten()[:, None] - ys.flatten() + window_size - 1
         dx = xs.flatten()[:, None] - xs.flatten() + window_size - 1
-        self.register_buffer('relative_position_index',
-                             (dy * offsets + dx).flatten())
+        self.register_buffer('relative_position_index', (dy * offsets + dx).flatten())
 
     def forward(self, x: Tensor, hw: HW) -> Tensor:
         """(B, T + N, C) -> (B, T + N, C)."""
@@ -278,7 +276,7 @@ class LocalGlobalAttention(nn.Module):
         image = image + merge_heads(attention(q, k_global, v_global))
         return self.proj(torch.cat([tokens, self._reverse(image, hw)], dim=1))
 
-    def _partition(self, image: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+    def _partition(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Put a map (B, H, W, C) in the order of windows, (B, N', C).
 
         It is padded with zeros at the bottom and at the right; these take
@@ -329,14 +327,15 @@ class LocalGlobalAttention(nn.Module):
         area = self.window_size**2
         return bias.view(1, area, area, -1).permute(0, 3, 1, 2)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args,
-                              **kwargs) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args, **kwargs
+    ) -> None:
         """Resize the position biases if the window size has changed."""
         name = prefix + 'relative_position_bias_table'
         table = state_dict.get(name)
         new = 2 * (self.window_size or 0) - 1
         if table is not None and self.window_size and len(table) != new**2:
-            old = int(len(table)**0.5)
+            old = int(len(table) ** 0.5)
             grid = table.t().reshape(1, -1, old, old)
             grid = F.interpolate(grid, size=(new, new), mode='bicubic')
             state_dict[name] = grid.flatten(2).squeeze(0).t()
@@ -356,11 +355,13 @@ class BiDimensionalAttention(nn.Module):
         channel_attn: Gate each channel.
     """
 
-    def __init__(self,
-                 embed_dims: int,
-                 reduction: int = 4,
-                 spatial_attn: bool = True,
-                 channel_attn: bool = True) -> None:
+    def __init__(
+        self,
+        embed_dims: int,
+        reduction: int = 4,
+        spatial_attn: bool = True,
+        channel_attn: bool = True,
+    ) -> None:
         super().__init__()
         self.spatial_attn = spatial_attn
         self.channel_attn = channel_attn
@@ -386,7 +387,8 @@ class BiDimensionalAttention(nn.Module):
             local = self.act(self.local_reduce(normed))
             of_local, of_mean = self.spatial_select.weight.chunk(2, dim=1)
             spatial = F.linear(local, of_local) + F.linear(
-                mean, of_mean, self.spatial_select.bias)
+                mean, of_mean, self.spatial_select.bias
+            )
             x = x * spatial.sigmoid()
         return x
 
@@ -401,8 +403,9 @@ class FFN(nn.Module):
         channel_attn: Gate each channel.
     """
 
-    def __init__(self, embed_dims: int, mlp_ratio: float, spatial_attn: bool,
-                 channel_attn: bool) -> None:
+    def __init__(
+        self, embed_dims: int, mlp_ratio: float, spatial_attn: bool, channel_attn: bool
+    ) -> None:
         super().__init__()
         hidden = int(embed_dims * mlp_ratio)
         self.fc1 = nn.Linear(embed_dims, hidden)
@@ -410,9 +413,8 @@ class FFN(nn.Module):
         self.attn: nn.Module = nn.Identity()
         if spatial_attn or channel_attn:
             self.attn = BiDimensionalAttention(
-                embed_dims,
-                spatial_attn=spatial_attn,
-                channel_attn=channel_attn)
+                embed_dims, spatial_attn=spatial_attn, channel_attn=channel_attn
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C)."""
@@ -429,8 +431,9 @@ class ResidualPatchMerging(nn.Module):
         residual: Add the max-pooled map. Without it this is Swin's merging.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, num_tokens: int,
-                 residual: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, num_tokens: int, residual: bool
+    ) -> None:
         super().__init__()
         self.num_tokens = num_tokens
         self.residual = residual
@@ -442,7 +445,7 @@ class ResidualPatchMerging(nn.Module):
             self.norm2 = nn.LayerNorm(in_channels)
             self.proj = nn.Linear(in_channels, out_channels, bias=False)
 
-    def forward(self, x: Tensor, hw: HW) -> Tuple[Tensor, HW]:
+    def forward(self, x: Tensor, hw: HW) -> tuple[Tensor, HW]:
         """(B, T + N, C) -> (B, T + ceil(H / 2) * ceil(W / 2), out_channels).
 
         An odd height or width is padded with zeros, which take part in the
@@ -484,15 +487,22 @@ class LightViTBlock(nn.Module):
         drop_tokens: Drop the global tokens between attention and FFN.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int, num_tokens: int,
-                 window_size: Optional[int], mlp_ratio: float,
-                 spatial_attn: bool, channel_attn: bool, drop_path_rate: float,
-                 drop_tokens: bool) -> None:
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        num_tokens: int,
+        window_size: int | None,
+        mlp_ratio: float,
+        spatial_attn: bool,
+        channel_attn: bool,
+        drop_path_rate: float,
+        drop_tokens: bool,
+    ) -> None:
         super().__init__()
         self.num_dropped = num_tokens if drop_tokens else 0
         self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.attn = LocalGlobalAttention(embed_dims, num_heads, num_tokens,
-                                         window_size)
+        self.attn = LocalGlobalAttention(embed_dims, num_heads, num_tokens, window_size)
         self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
         self.mlp = FFN(embed_dims, mlp_ratio, spatial_attn, channel_attn)
         self.drop_path = DropPath(drop_path_rate)
@@ -500,7 +510,7 @@ class LightViTBlock(nn.Module):
     def forward(self, x: Tensor, hw: HW) -> Tensor:
         """(B, T + N, C) -> (B, T + N, C), or (B, N, C) with drop_tokens."""
         x = x + self.drop_path(self.attn(self.norm1(x), hw))
-        x = x[:, self.num_dropped:]
+        x = x[:, self.num_dropped :]
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
@@ -558,88 +568,92 @@ class LightViT(BaseModule):
         [(1, 64, 28, 28), (1, 128, 14, 14), (1, 256, 7, 7)]
     """
 
-    arch_zoo: Dict[str, dict] = {
-        'tiny':
-        dict(
+    arch_zoo: dict[str, dict] = {
+        'tiny': dict(
             embed_dims=(64, 128, 256),
             depths=(2, 6, 6),
             num_heads=(2, 4, 8),
             mlp_ratios=(8, 4, 4),
-            num_tokens=8),
-        'small':
-        dict(
+            num_tokens=8,
+        ),
+        'small': dict(
             embed_dims=(96, 192, 384),
             depths=(2, 6, 6),
             num_heads=(3, 6, 12),
             mlp_ratios=(8, 4, 4),
-            num_tokens=16),
-        'base':
-        dict(
+            num_tokens=16,
+        ),
+        'base': dict(
             embed_dims=(128, 256, 512),
             depths=(3, 8, 6),
             num_heads=(4, 8, 16),
             mlp_ratios=(8, 4, 4),
-            num_tokens=24),
+            num_tokens=24,
+        ),
     }
     out_types = ('featmap', 'raw')
 
-    def __init__(self,
-                 arch: Union[str, dict] = 'tiny',
-                 in_channels: int = 3,
-                 num_tokens: Optional[int] = None,
-                 window_size: Optional[int] = 7,
-                 spatial_attn: bool = True,
-                 channel_attn: bool = True,
-                 stem_stride: int = 8,
-                 overlapping_patch_embed: bool = True,
-                 residual_patch_merging: bool = True,
-                 drop_path_rate: float = 0.1,
-                 out_indices: Sequence[int] = (0, 1, 2),
-                 out_type: str = 'featmap',
-                 frozen_stages: int = -1,
-                 norm_eval: bool = False,
-                 stem_norm_eval: bool = False,
-                 with_cp: bool = False,
-                 init_cfg: Optional[Union[dict, List[dict]]] = None,
-                 **unknown) -> None:
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        in_channels: int = 3,
+        num_tokens: int | None = None,
+        window_size: int | None = 7,
+        spatial_attn: bool = True,
+        channel_attn: bool = True,
+        stem_stride: int = 8,
+        overlapping_patch_embed: bool = True,
+        residual_patch_merging: bool = True,
+        drop_path_rate: float = 0.1,
+        out_indices: Sequence[int] = (0, 1, 2),
+        out_type: str = 'featmap',
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        stem_norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+        **unknown,
+    ) -> None:
         reject_unknown(type(self), unknown)
         super().__init__(init_cfg=init_cfg)
         settings = self._check_arch(arch)
         self.embed_dims = tuple(settings['embed_dims'])
         self.depths = tuple(settings['depths'])
-        self.num_tokens = (
-            settings['num_tokens'] if num_tokens is None else num_tokens)
+        self.num_tokens = settings['num_tokens'] if num_tokens is None else num_tokens
         num_stages = len(self.depths)
 
         self.out_indices = tuple(out_indices)
-        if (not self.out_indices
-                or list(self.out_indices) != sorted(set(self.out_indices))
-                or not set(self.out_indices) <= set(range(num_stages))):
+        if (
+            not self.out_indices
+            or list(self.out_indices) != sorted(set(self.out_indices))
+            or not set(self.out_indices) <= set(range(num_stages))
+        ):
             raise ValueError(
                 f'out_indices={out_indices} should be increasing stage '
-                f'indices out of {tuple(range(num_stages))}')
+                f'indices out of {tuple(range(num_stages))}'
+            )
         last_stage = self.out_indices[-1]
         if not -1 <= frozen_stages <= last_stage:
             raise ValueError(
                 f'frozen_stages={frozen_stages} should be -1 (freeze nothing) '
                 f'to {last_stage}, the last stage of out_indices='
-                f'{self.out_indices}')
+                f'{self.out_indices}'
+            )
         if out_type not in self.out_types:
-            raise ValueError(f'out_type={out_type!r} should be one of '
-                             f'{self.out_types}')
-        for name, value, least in (('num_tokens', self.num_tokens, 0),
-                                   ('window_size', window_size, 1),
-                                   ('in_channels', in_channels, 1)):
+            raise ValueError(f'out_type={out_type!r} should be one of {self.out_types}')
+        for name, value, least in (
+            ('num_tokens', self.num_tokens, 0),
+            ('window_size', window_size, 1),
+            ('in_channels', in_channels, 1),
+        ):
             if name == 'window_size' and value is None:
                 continue
             if not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f'{name}={value!r} should be an integer >= {least}')
+                raise ValueError(f'{name}={value!r} should be an integer >= {least}')
         if stem_stride not in (4, 8):
             raise ValueError(f'stem_stride={stem_stride} should be 4 or 8')
         if not 0 <= drop_path_rate < 1:
-            raise ValueError(
-                f'drop_path_rate={drop_path_rate} should be in [0, 1)')
+            raise ValueError(f'drop_path_rate={drop_path_rate} should be in [0, 1)')
         self.in_channels = in_channels
         self.stem_stride = stem_stride
         self.num_extra_tokens = self.num_tokens if out_type == 'raw' else 0
@@ -648,25 +662,27 @@ class LightViT(BaseModule):
         self.norm_eval = norm_eval or stem_norm_eval
         self.with_cp = with_cp
 
-        patch_embed = (
-            PatchEmbed if overlapping_patch_embed else PlainPatchEmbed)
-        self.patch_embed = patch_embed(in_channels, self.embed_dims[0],
-                                       stem_stride)
+        patch_embed = PatchEmbed if overlapping_patch_embed else PlainPatchEmbed
+        self.patch_embed = patch_embed(in_channels, self.embed_dims[0], stem_stride)
         if self.num_tokens:
             self.global_token = nn.Parameter(
-                torch.empty(1, self.num_tokens, self.embed_dims[0]))
+                torch.empty(1, self.num_tokens, self.embed_dims[0])
+            )
             trunc_normal_(self.global_token)
 
-        drop_path_rates = torch.linspace(0, drop_path_rate,
-                                         sum(self.depths)).tolist()
+        drop_path_rates = torch.linspace(0, drop_path_rate, sum(self.depths)).tolist()
         self.stages = nn.ModuleList()
         for i in range(last_stage + 1):
             stage = nn.ModuleList()
             if i > 0:
                 stage.append(
-                    ResidualPatchMerging(self.embed_dims[i - 1],
-                                         self.embed_dims[i], self.num_tokens,
-                                         residual_patch_merging))
+                    ResidualPatchMerging(
+                        self.embed_dims[i - 1],
+                        self.embed_dims[i],
+                        self.num_tokens,
+                        residual_patch_merging,
+                    )
+                )
             for j in range(self.depths[i]):
                 is_last = (i, j) == (num_stages - 1, self.depths[i] - 1)
                 stage.append(
@@ -679,39 +695,46 @@ class LightViT(BaseModule):
                         spatial_attn,
                         channel_attn,
                         drop_path_rates.pop(0),
-                        drop_tokens=is_last and out_type == 'featmap'))
+                        drop_tokens=is_last and out_type == 'featmap',
+                    )
+                )
             self.stages.append(stage)
         for i in self.out_indices:
-            self.add_module(f'norm{i}',
-                            nn.LayerNorm(self.embed_dims[i], eps=1e-6))
+            self.add_module(f'norm{i}', nn.LayerNorm(self.embed_dims[i], eps=1e-6))
 
         self.apply(init_linear)
         self._freeze_stages()
 
     @classmethod
-    def _check_arch(cls, arch: Union[str, dict]) -> dict:
+    def _check_arch(cls, arch: str | dict) -> dict:
         if isinstance(arch, str):
             if arch not in cls.arch_zoo:
-                raise ValueError(f'arch={arch!r} should be one of '
-                                 f'{tuple(cls.arch_zoo)} or a dict')
+                raise ValueError(
+                    f'arch={arch!r} should be one of {tuple(cls.arch_zoo)} or a dict'
+                )
             return cls.arch_zoo[arch]
         keys = set(cls.arch_zoo['tiny'])
         if not isinstance(arch, dict) or set(arch) != keys:
-            raise ValueError(f'arch={arch!r} should be one of '
-                             f'{tuple(cls.arch_zoo)} or a dict with the keys '
-                             f'{sorted(keys)}')
+            raise ValueError(
+                f'arch={arch!r} should be one of '
+                f'{tuple(cls.arch_zoo)} or a dict with the keys '
+                f'{sorted(keys)}'
+            )
         per_stage = {key: arch[key] for key in keys - {'num_tokens'}}
         if len({len(value) for value in per_stage.values()}) != 1:
-            raise ValueError(f'arch={arch!r} should have as many entries in '
-                             f'each of {sorted(per_stage)}: one per stage')
+            raise ValueError(
+                f'arch={arch!r} should have as many entries in '
+                f'each of {sorted(per_stage)}: one per stage'
+            )
         for dims, heads in zip(arch['embed_dims'], arch['num_heads']):
             if dims % heads or dims % 4:
                 raise ValueError(
                     f'arch={arch!r}: embed_dims {dims} should divide by its '
-                    f'num_heads {heads} and by 4')
+                    f'num_heads {heads} and by 4'
+                )
         return arch
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs of the stages in ``out_indices``.
 
         Args:
@@ -728,7 +751,8 @@ class LightViT(BaseModule):
             raise ValueError(
                 f'LightViT got an input of shape {tuple(x.shape)} and expects '
                 f'(batch, {self.in_channels}, height, width); '
-                'in_channels sets the number of channels')
+                'in_channels sets the number of channels'
+            )
         x, hw = self.patch_embed(x)
         if self.num_tokens:
             tokens = self.global_token.expand(x.shape[0], -1, -1)
@@ -751,7 +775,7 @@ class LightViT(BaseModule):
         if self.out_type == 'raw':
             return norm(x)
         H, W = hw
-        x = norm(x[:, -H * W:])
+        x = norm(x[:, -H * W :])
         B, _, C = x.shape
         return x.transpose(1, 2).reshape(B, C, H, W).contiguous()
 
@@ -770,17 +794,19 @@ class LightViT(BaseModule):
             return
         if self.num_tokens:
             self.global_token.requires_grad_(False)
-        frozen = [self.patch_embed, *self.stages[:self.frozen_stages + 1]]
+        frozen = [self.patch_embed, *self.stages[: self.frozen_stages + 1]]
         frozen += [
-            getattr(self, f'norm{i}') for i in self.out_indices
+            getattr(self, f'norm{i}')
+            for i in self.out_indices
             if i <= self.frozen_stages
         ]
         for module in frozen:
             module.eval()
             module.requires_grad_(False)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args,
-                              **kwargs) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args, **kwargs
+    ) -> None:
         """Refuse weights that do not fit, whoever loads them.
 
         Stages that are not built are left out. Output norms may be missing,
@@ -794,13 +820,12 @@ class LightViT(BaseModule):
             state_dict,
             prefix,
             may_miss=[f'norm{i}.' for i in stages],
-            may_exceed=[f'stages.{i}.' for i in stages[len(self.stages):]] +
-            [f'norm{i}.' for i in stages if i not in self.out_indices])
+            may_exceed=[f'stages.{i}.' for i in stages[len(self.stages) :]]
+            + [f'norm{i}.' for i in stages if i not in self.out_indices],
+        )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def get_layer_depth(self,
-                        param_name: str,
-                        prefix: str = '') -> Tuple[int, int]:
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Layer-wise depth of a parameter, for layer-wise learning rates.
 
         Args:
@@ -812,10 +837,10 @@ class LightViT(BaseModule):
             then one per block (a patch merging counts with the block behind
             it), and the highest for output norms and all outside.
         """
-        num_layers = sum(self.depths[:len(self.stages)]) + 2
+        num_layers = sum(self.depths[: len(self.stages)]) + 2
         if not param_name.startswith(prefix):
             return num_layers - 1, num_layers
-        name = param_name[len(prefix):]
+        name = param_name[len(prefix) :]
         if name.startswith(('patch_embed.', 'global_token')):
             return 0, num_layers
         if not name.startswith('stages.'):

@@ -1,4 +1,4 @@
-from typing import List, Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
@@ -36,9 +36,10 @@ class LightViTFPN(BaseModule):
         out_channels: int,
         num_outs: int = 5,
         num_extra_trans_convs: int = 1,
-        init_cfg: Optional[Union[dict, List[dict]]] = dict(
-            type='Xavier', layer='Conv2d', distribution='uniform'),
-        **unknown
+        init_cfg: dict | list[dict] | None = dict(
+            type='Xavier', layer='Conv2d', distribution='uniform'
+        ),
+        **unknown,
     ) -> None:
         reject_unknown(type(self), unknown)
         super().__init__(init_cfg=init_cfg)
@@ -47,32 +48,33 @@ class LightViTFPN(BaseModule):
             raise ValueError(
                 f'num_outs={num_outs} should be at least {num_levels}: '
                 f'{len(in_channels)} inputs and num_extra_trans_convs='
-                f'{num_extra_trans_convs}')
+                f'{num_extra_trans_convs}'
+            )
         self.in_channels = tuple(in_channels)
         self.num_outs = num_outs
 
         self.lateral_convs = nn.ModuleList(
-            self._conv(channels, out_channels, 1) for channels in in_channels)
+            self._conv(channels, out_channels, 1) for channels in in_channels
+        )
         self.fpn_convs = nn.ModuleList(
-            self._conv(out_channels, out_channels, 3, padding=1)
-            for _ in in_channels)
+            self._conv(out_channels, out_channels, 3, padding=1) for _ in in_channels
+        )
         self.extra_trans_convs = nn.ModuleList(
             self._conv(
-                out_channels,
-                out_channels,
-                2,
-                stride=2,
-                conv_cfg=dict(type='deconv'))
-            for _ in range(num_extra_trans_convs))
+                out_channels, out_channels, 2, stride=2, conv_cfg=dict(type='deconv')
+            )
+            for _ in range(num_extra_trans_convs)
+        )
         self.extra_fpn_convs = nn.ModuleList(
             self._conv(out_channels, out_channels, 3, padding=1)
-            for _ in range(num_extra_trans_convs))
+            for _ in range(num_extra_trans_convs)
+        )
 
     @staticmethod
     def _conv(*args, **kwargs) -> ConvModule:
         return ConvModule(*args, act_cfg=None, **kwargs)
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Build the pyramid.
 
         Args:
@@ -87,24 +89,26 @@ class LightViTFPN(BaseModule):
             raise ValueError(
                 f'LightViTFPN got inputs of {channels} channels and expects '
                 f'{self.in_channels}; set its in_channels to the embed_dims '
-                "of the backbone's out_indices")
+                "of the backbone's out_indices"
+            )
         laterals = [conv(x) for conv, x in zip(self.lateral_convs, inputs)]
         for i in range(len(laterals) - 1, 0, -1):
             laterals[i - 1] = laterals[i - 1] + F.interpolate(
-                laterals[i], size=laterals[i - 1].shape[2:], mode='nearest')
+                laterals[i], size=laterals[i - 1].shape[2:], mode='nearest'
+            )
         outs = [conv(x) for conv, x in zip(self.fpn_convs, laterals)]
 
         x = laterals[0]
-        for trans_conv, fpn_conv in zip(self.extra_trans_convs,
-                                        self.extra_fpn_convs):
+        for trans_conv, fpn_conv in zip(self.extra_trans_convs, self.extra_fpn_convs):
             x = trans_conv(x)
             outs.insert(0, fpn_conv(x))
         while len(outs) < self.num_outs:
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))
         return tuple(outs)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args,
-                              **kwargs) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args, **kwargs
+    ) -> None:
         """Refuse weights that do not fit, whoever loads them."""
         fit_state_dict(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -1,4 +1,5 @@
 """Bi-dimensional attention for other backbones (paper, Section 3.2)."""
+
 from mmengine.model import BaseModule
 
 from ..registry import MODELS
@@ -6,8 +7,7 @@ from .lightvit import BiDimensionalAttention, init_linear
 
 
 @MODELS.register_module()
-def with_bidimensional_attention(backbone: dict,
-                                 reduction: int = 4) -> BaseModule:
+def with_bidimensional_attention(backbone: dict, reduction: int = 4) -> BaseModule:
     """Build a backbone with bi-dimensional attention at the end of each FFN.
 
     That is where LightViT has it: behind the second linear layer and before
@@ -35,7 +35,8 @@ def with_bidimensional_attention(backbone: dict,
         raise ValueError(
             f'{type(model).__name__} has no mmcv.cnn.bricks.transformer.FFN '
             'for the bi-dimensional attention to be added to; name a vision '
-            'transformer such as mmpretrain.SwinTransformer')
+            'transformer such as mmpretrain.SwinTransformer'
+        )
     for ffn in ffns:
         attention = BiDimensionalAttention(ffn.embed_dims, reduction)
         ffn.layers.append(attention.apply(init_linear))

@@ -1,4 +1,4 @@
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 from mmengine.model import Sequential
 from torch import Tensor, nn
@@ -25,31 +25,36 @@ class LightViTTokenNeck(Sequential):
         TypeError: If an argument is unknown.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int = 1280,
-                 init_cfg: Optional[dict] = None,
-                 **unknown) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 1280,
+        init_cfg: dict | None = None,
+        **unknown,
+    ) -> None:
         reject_unknown(type(self), unknown)
         super().__init__(
             nn.Linear(in_channels, out_channels),
             nn.LayerNorm(out_channels),
             nn.GELU(),
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         self.apply(init_linear)
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor]:
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor]:
         """The last of the inputs, (B, T + N, C) -> ((B, out_channels), )."""
         x = inputs[-1]
         if x.dim() != 3:
             raise ValueError(
                 'LightViTTokenNeck got an input of shape '
                 f'{tuple(x.shape)} and expects tokens (B, L, C); set '
-                "out_type='raw' on the backbone")
-        return (super().forward(x).mean(dim=1), )
+                "out_type='raw' on the backbone"
+            )
+        return (super().forward(x).mean(dim=1),)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args,
-                              **kwargs) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args, **kwargs
+    ) -> None:
         """Refuse weights that do not fit, whoever loads them."""
         fit_state_dict(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -1,11 +1,12 @@
 import inspect
-from typing import Any, Dict, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 
-def reject_unknown(cls: type, unknown: Dict[str, Any]) -> None:
+def reject_unknown(cls: type, unknown: dict[str, Any]) -> None:
     """Raise a TypeError that lists what ``cls`` takes if anything is unknown.
 
     Python's own error names the wrong argument, but not the right ones, and a
@@ -13,39 +14,45 @@ def reject_unknown(cls: type, unknown: Dict[str, Any]) -> None:
     """
     if unknown:
         known = [
-            name for name, parameter in inspect.signature(
-                cls).parameters.items()
+            name
+            for name, parameter in inspect.signature(cls).parameters.items()
             if parameter.kind is not parameter.VAR_KEYWORD
         ]
-        raise TypeError(f'{cls.__name__} has no argument '
-                        f'{", ".join(map(repr, unknown))}; it takes '
-                        f'{", ".join(known)}')
+        raise TypeError(
+            f'{cls.__name__} has no argument '
+            f'{", ".join(map(repr, unknown))}; it takes '
+            f'{", ".join(known)}'
+        )
 
 
-def take_backbone(state_dict: Dict[str, Tensor]) -> None:
+def take_backbone(state_dict: dict[str, Tensor]) -> None:
     """Reduce a whole model's state dict, in place, to its backbone's.
 
     One without names behind 'backbone.' is left as it is.
     """
     start = 'backbone.'
     weights = {
-        key[len(start):]: value
-        for key, value in state_dict.items() if key.startswith(start)
+        key[len(start) :]: value
+        for key, value in state_dict.items()
+        if key.startswith(start)
     }
     if weights:
         print_log(
             f"The backbone of a whole model's checkpoint; left out are its "
             f'{len(state_dict) - len(weights)} other tensors',
-            logger='current')
+            logger='current',
+        )
         state_dict.clear()
         state_dict.update(weights)
 
 
-def fit_state_dict(module: nn.Module,
-                   state_dict: Dict[str, Tensor],
-                   prefix: str,
-                   may_miss: Sequence[str] = (),
-                   may_exceed: Sequence[str] = ()) -> None:
+def fit_state_dict(
+    module: nn.Module,
+    state_dict: dict[str, Tensor],
+    prefix: str,
+    may_miss: Sequence[str] = (),
+    may_exceed: Sequence[str] = (),
+) -> None:
     """Make a module's part of a state dict fit it, or raise.
 
     mmengine loads ``load_from`` and ``init_cfg`` without being strict: it
@@ -64,16 +71,16 @@ def fit_state_dict(module: nn.Module,
     name = type(module).__name__
     own = module.state_dict()
     given = {
-        key[len(prefix):]: value
-        for key, value in state_dict.items() if key.startswith(prefix)
+        key[len(prefix) :]: value
+        for key, value in state_dict.items()
+        if key.startswith(prefix)
     }
     for key in set(given) - set(own):
         if key.startswith(tuple(may_exceed)):
             del given[key], state_dict[prefix + key]
 
     missing = [
-        key for key in own
-        if key not in given and not key.startswith(tuple(may_miss))
+        key for key in own if key not in given and not key.startswith(tuple(may_miss))
     ]
     left_over = [key for key in given if key not in own]
     reshaped = [
@@ -91,9 +98,11 @@ def fit_state_dict(module: nn.Module,
             "(arch, num_tokens, in_channels) and init_cfg's prefix "
             "('backbone.' for a whole model). A classifier goes into a "
             'detector by init_cfg of its backbone, not by load_from; weights '
-            "in the authors' layout go through tools/convert_checkpoint.py.")
+            "in the authors' layout go through tools/convert_checkpoint.py."
+        )
     new = [key for key in own if key not in given]
     print_log(
-        f'{name}: {len(given)} of {len(own)} tensors loaded' +
-        (f'; initialised anew: {", ".join(new)}' if new else ''),
-        logger='current')
+        f'{name}: {len(given)} of {len(own)} tensors loaded'
+        + (f'; initialised anew: {", ".join(new)}' if new else ''),
+        logger='current',
+    )

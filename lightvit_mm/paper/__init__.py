@@ -1,11 +1,13 @@
 """The tables and figures of the LightViT paper, made again."""
-from typing import Callable, Dict, List
+
+from collections.abc import Callable
+from typing import Dict, List
 
 from ..analysis.report import Table
 from . import attention, complexity, throughput
 from .options import Options
 
-EXPERIMENTS: Dict[str, Callable[[Options], List[Table]]] = {
+EXPERIMENTS: dict[str, Callable[[Options], list[Table]]] = {
     'table1': complexity.table1,
     'table3': throughput.table3,
     'table4': complexity.table4,

@@ -1,7 +1,7 @@
 """Figure 4: where the global tokens look."""
+
 from importlib.util import find_spec
 from pathlib import Path
-from typing import List
 
 from ..analysis.attention_maps import visualize
 from ..analysis.report import Table
@@ -10,7 +10,7 @@ from ..inference import load_model
 from .options import Options
 
 
-def figure4(options: Options) -> List[Table]:
+def figure4(options: Options) -> list[Table]:
     """Global aggregation and broadcast, drawn over images.
 
     One picture per image, ``figure4_IMAGE.png``: one block, the mean of its
@@ -32,11 +32,12 @@ def figure4(options: Options) -> List[Table]:
         table.notes.append(f'![{image.stem}]({picture})')
     table.notes.append(
         f'Weights: {Path(options.checkpoint).name}. Upper row: where each '
-        'global token gathers from; lower row: which places read from it.')
+        'global token gathers from; lower row: which places read from it.'
+    )
     return [table]
 
 
-def sample_photographs() -> List[Path]:
+def sample_photographs() -> list[Path]:
     """The two photographs that scikit-learn has."""
     check_installed('sklearn')
     folder = Path(find_spec('sklearn').origin).parent / 'datasets/images'

@@ -1,7 +1,7 @@
 """What a user may choose for the paper's experiments."""
+
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import List, Optional
 
 
 @dataclass
@@ -29,5 +29,5 @@ class Options:
     rounds: int = 5
     config: str = 'lightvit_mm::lightvit_t_8xb128_in1k.py'
     checkpoint: str = 'lightvit://tiny-in1k'
-    layer: Optional[str] = None
-    images: List[Path] = field(default_factory=list)
+    layer: str | None = None
+    images: list[Path] = field(default_factory=list)

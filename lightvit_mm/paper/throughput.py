@@ -3,22 +3,32 @@
 timm has most of the other models of Table 3; the four that neither timm nor
 mmpretrain has are listed with their published figures alone.
 """
+
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ..analysis.benchmark import (build, environment, import_timm, measure,
-                                  spread, time_in_turn)
-from ..analysis.complexity import (count_as_authors, count_multiply_adds,
-                                   count_parameters)
+from ..analysis.benchmark import (
+    build,
+    environment,
+    import_timm,
+    measure,
+    spread,
+    time_in_turn,
+)
+from ..analysis.complexity import (
+    count_as_authors,
+    count_multiply_adds,
+    count_parameters,
+)
 from ..analysis.report import Table, difference
 from ..analysis.runtimes import DTYPES, Setup, prepare
 from ..models.lightvit import HW, ResidualPatchMerging
@@ -49,7 +59,7 @@ class Published:
     multiply_adds: float
     throughput: int
     top1: float
-    source: Optional[str]
+    source: str | None
 
 
 def _lightvit(size: str) -> str:
@@ -111,19 +121,21 @@ class Complexity:
 
     parameters: int
     multiply_adds: int
-    as_authors: Optional[int]
+    as_authors: int | None
 
 
-@functools.lru_cache(maxsize=None)
-def complexities() -> Dict[str, Complexity]:
+@functools.cache
+def complexities() -> dict[str, Complexity]:
     """Counts of all models of Table 3 that can be built."""
     x = torch.zeros(1, *SHAPE)
     counts = {}
     for name, row in MEASURED.items():
         model = build(row.source)
         counts[name] = Complexity(
-            count_parameters(model), count_multiply_adds(model, x),
-            count_as_authors(model, x) if _is_lightvit(name) else None)
+            count_parameters(model),
+            count_multiply_adds(model, x),
+            count_as_authors(model, x) if _is_lightvit(name) else None,
+        )
     return counts
 
 
@@ -136,33 +148,50 @@ def complexity_table() -> Table:
         if row.name in counts:
             count = counts[row.name]
             ours = [
-                count.parameters / 1e6, count.multiply_adds / 1e9,
-                count.as_authors and count.as_authors / 1e9
+                count.parameters / 1e6,
+                count.multiply_adds / 1e9,
+                count.as_authors and count.as_authors / 1e9,
             ]
         parameters, multiply_adds, as_authors = ours
-        rows.append([
-            row.name, row.block,
-            _decimals(parameters), str(row.parameters),
-            difference(parameters, row.parameters),
-            _decimals(multiply_adds), str(row.multiply_adds),
-            difference(multiply_adds, row.multiply_adds),
-            _decimals(as_authors)
-        ])
+        rows.append(
+            [
+                row.name,
+                row.block,
+                _decimals(parameters),
+                str(row.parameters),
+                difference(parameters, row.parameters),
+                _decimals(multiply_adds),
+                str(row.multiply_adds),
+                difference(multiply_adds, row.multiply_adds),
+                _decimals(as_authors),
+            ]
+        )
     return Table(
         'Table 3, parameters and multiply-adds at 224 × 224',
-        ('Model', 'Block', 'Params (M)', 'Paper', 'Difference',
-         'Multiply-adds (G)', 'Paper', 'Difference',
-         "By the authors' formula (G)"), rows, [
-             '–: neither timm nor mmpretrain has the model. The full count '
-             'includes attention; norms and activations are left out. The '
-             "authors' formula counts less of LightViT's attention.",
-             'Where others differ: the published code of PVTv2, as timm, has '
-             '3.7 and 14.0 M parameters for B0 and B1 (B0 has 3.4 M without '
-             'its classifier); RegNetY-4G and Swin-T seem rounded up. '
-             'MobileViT is published for 256 × 256, where S needs 2.0 G and '
-             'XS 1.0 G; at 224 × 224 S needs 1.5 G and not 1.1 G. Swin '
-             'publishes 4.5 G for Swin-T.',
-         ])
+        (
+            'Model',
+            'Block',
+            'Params (M)',
+            'Paper',
+            'Difference',
+            'Multiply-adds (G)',
+            'Paper',
+            'Difference',
+            "By the authors' formula (G)",
+        ),
+        rows,
+        [
+            '–: neither timm nor mmpretrain has the model. The full count '
+            'includes attention; norms and activations are left out. The '
+            "authors' formula counts less of LightViT's attention.",
+            'Where others differ: the published code of PVTv2, as timm, has '
+            '3.7 and 14.0 M parameters for B0 and B1 (B0 has 3.4 M without '
+            'its classifier); RegNetY-4G and Swin-T seem rounded up. '
+            'MobileViT is published for 256 × 256, where S needs 2.0 G and '
+            'XS 1.0 G; at 224 × 224 S needs 1.5 G and not 1.1 G. Swin '
+            'publishes 4.5 G for Swin-T.',
+        ],
+    )
 
 
 @dataclass
@@ -175,16 +204,16 @@ class Speed:
         peak_memory: In megabytes of 10^6 bytes, at the batch size.
     """
 
-    throughput: List[float]
-    latency: List[float]
+    throughput: list[float]
+    latency: list[float]
     peak_memory: float
 
 
-def _decimals(value: Optional[float]) -> Optional[str]:
+def _decimals(value: float | None) -> str | None:
     return None if value is None else f'{value:.3f}'
 
 
-def speed_table(speeds: Dict[str, Speed], conditions: Dict) -> Table:
+def speed_table(speeds: dict[str, Speed], conditions: dict) -> Table:
     """Speed and memory of Table 3.
 
     Args:
@@ -200,43 +229,66 @@ def speed_table(speeds: Dict[str, Speed], conditions: Dict) -> Table:
             speed = speeds[row.name]
             throughput = median(speed.throughput)
             ours = [
-                throughput, _spread(speed.throughput),
+                throughput,
+                _spread(speed.throughput),
                 f'{throughput / reference:.2f}',
-                f'{median(speed.latency):.2f}', f'{speed.peak_memory:.0f}'
+                f'{median(speed.latency):.2f}',
+                f'{speed.peak_memory:.0f}',
             ]
         throughput, deviation, ratio, latency, memory = ours
-        rows.append([
-            row.name, row.block, throughput, deviation, ratio,
-            f'{row.throughput / published:.2f}', row.throughput, latency,
-            memory, str(row.top1)
-        ])
+        rows.append(
+            [
+                row.name,
+                row.block,
+                throughput,
+                deviation,
+                ratio,
+                f'{row.throughput / published:.2f}',
+                row.throughput,
+                latency,
+                memory,
+                str(row.top1),
+            ]
+        )
     return Table(
         'Table 3, speed at 224 × 224',
-        ('Model', 'Block', 'Images/s', 'Spread', f'Over {REFERENCE}',
-         'In the paper', 'Images/s on a V100, paper',
-         'Latency of one image (ms)', 'Peak memory (MB)',
-         'Top-1 (%), published'), rows, [
-             _conditions_note(conditions),
-             'Spread: the largest deviation of a round from the median. Peak '
-             'memory: weights, and what one forward pass of a batch holds '
-             'beside its images. Top-1 is published, not measured; the '
-             'weights here are untrained, which changes no speed. –: neither '
-             'timm nor mmpretrain has the model.',
-         ])
+        (
+            'Model',
+            'Block',
+            'Images/s',
+            'Spread',
+            f'Over {REFERENCE}',
+            'In the paper',
+            'Images/s on a V100, paper',
+            'Latency of one image (ms)',
+            'Peak memory (MB)',
+            'Top-1 (%), published',
+        ),
+        rows,
+        [
+            _conditions_note(conditions),
+            'Spread: the largest deviation of a round from the median. Peak '
+            'memory: weights, and what one forward pass of a batch holds '
+            'beside its images. Top-1 is published, not measured; the '
+            'weights here are untrained, which changes no speed. –: neither '
+            'timm nor mmpretrain has the model.',
+        ],
+    )
 
 
-def _spread(values: Sequence[float]) -> Optional[str]:
+def _spread(values: Sequence[float]) -> str | None:
     return f'±{spread(values):.1%}' if len(values) > 1 else None
 
 
-def _conditions_note(conditions: Dict) -> str:
-    return ('Measured on {device}, threads {threads}, PyTorch {torch}, '
-            'timm {timm}, {precision}, {mode}, batch size {batch_size}, '
-            'rounds {rounds}: medians, all taking turns in each round.'
-            ).format(**conditions)
+def _conditions_note(conditions: dict) -> str:
+    return (
+        'Measured on {device}, threads {threads}, PyTorch {torch}, '
+        'timm {timm}, {precision}, {mode}, batch size {batch_size}, '
+        'rounds {rounds}: medians, all taking turns in each round.'
+    ).format(**conditions)
 
 
-def table3(options: Options) -> List[Table]:
+def table3(options: Options) -> list[Table]:
     """Table 3: complexity, and speed measured in one run.
 
     Writes all figures, of each round, to ``table3.json``.
@@ -251,10 +303,11 @@ def _setup(options: Options) -> Setup:
         batch_sizes=[options.batch_size, 1],
         dtype=AMP_DTYPES[options.device] if options.amp else 'fp32',
         device=options.device,
-        rounds=options.rounds)
+        rounds=options.rounds,
+    )
 
 
-def _conditions(options: Options) -> Dict:
+def _conditions(options: Options) -> dict:
     setup = _setup(options)
     dtype = str(DTYPES[setup.dtype]).replace('torch.', '')
     return dict(
@@ -263,37 +316,43 @@ def _conditions(options: Options) -> Dict:
         mode=setup.runtimes[0],
         batch_size=options.batch_size,
         rounds=setup.rounds,
-        timm=import_timm().__version__)
+        timm=import_timm().__version__,
+    )
 
 
-def _measure_table3(options: Options) -> Tuple[Dict[str, Speed], Dict]:
+def _measure_table3(options: Options) -> tuple[dict[str, Speed], dict]:
     conditions = _conditions(options)
     models = {name: build(row.source) for name, row in MEASURED.items()}
-    results = {(result.model, result.batch_size): result
-               for result in measure(models, _setup(options))}
+    results = {
+        (result.model, result.batch_size): result
+        for result in measure(models, _setup(options))
+    }
     speeds = {}
     for name in models:
         batch, single = results[name, options.batch_size], results[name, 1]
         speeds[name] = Speed(
             throughput=batch.throughput,
             latency=[1e3 * seconds for seconds in single.seconds],
-            peak_memory=batch.peak_memory / 1e6)
+            peak_memory=batch.peak_memory / 1e6,
+        )
     _write_json(
         options.out / 'table3.json',
         dict(
             settings=conditions,
             models={
-                row.name:
-                dict(
+                row.name: dict(
                     published=asdict(row),
                     complexity=asdict(complexities()[row.name]),
-                    speed=asdict(speeds[row.name]))
+                    speed=asdict(speeds[row.name]),
+                )
                 for row in MEASURED.values()
-            }))
+            },
+        ),
+    )
     return speeds, conditions
 
 
-def _write_json(path: Path, content: Dict) -> None:
+def _write_json(path: Path, content: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + '\n')
 
@@ -301,7 +360,7 @@ def _write_json(path: Path, content: Dict) -> None:
 # Figure 1
 
 
-def figure1(options: Options) -> List[Table]:
+def figure1(options: Options) -> list[Table]:
     """Figure 1: top-1 over multiply-adds and over throughput.
 
     The throughput is that of ``table3.json`` if it is there and was measured
@@ -314,36 +373,40 @@ def figure1(options: Options) -> List[Table]:
     if saved.get('settings') == conditions:
         source = 'The throughput is that of table3.json.'
         speeds = {
-            name: Speed(**model['speed'])
-            for name, model in saved['models'].items()
+            name: Speed(**model['speed']) for name, model in saved['models'].items()
         }
     else:
         source = 'The throughput was measured for this figure.'
         speeds, conditions = _measure_table3(options)
 
-    throughputs = {
-        name: median(speed.throughput)
-        for name, speed in speeds.items()
-    }
+    throughputs = {name: median(speed.throughput) for name, speed in speeds.items()}
     draw_figure1(throughputs).savefig(options.out / 'figure1.png', dpi=150)
-    rows = [[
-        name, row.block, str(row.top1),
-        _decimals(complexities()[name].multiply_adds / 1e9), throughputs[name]
-    ] for name, row in MEASURED.items()]
+    rows = [
+        [
+            name,
+            row.block,
+            str(row.top1),
+            _decimals(complexities()[name].multiply_adds / 1e9),
+            throughputs[name],
+        ]
+        for name, row in MEASURED.items()
+    ]
     return [
         Table(
             'Figure 1',
-            ('Model', 'Block', 'Top-1 (%), published', 'Multiply-adds (G)',
-             'Images/s'), rows, [
-                 '![Top-1 over multiply-adds and over throughput]'
-                 '(figure1.png)', source + ' ' + _conditions_note(conditions),
-                 'Multiply-adds are the full count. SimViT, LVT and ResT, '
-                 'which neither timm nor mmpretrain has, are left out.'
-             ])
+            ('Model', 'Block', 'Top-1 (%), published', 'Multiply-adds (G)', 'Images/s'),
+            rows,
+            [
+                '![Top-1 over multiply-adds and over throughput](figure1.png)',
+                source + ' ' + _conditions_note(conditions),
+                'Multiply-adds are the full count. SimViT, LVT and ResT, '
+                'which neither timm nor mmpretrain has, are left out.',
+            ],
+        )
     ]
 
 
-def draw_figure1(throughputs: Dict[str, float]) -> Figure:
+def draw_figure1(throughputs: dict[str, float]) -> Figure:
     """Draw Figure 1.
 
     Args:
@@ -354,12 +417,14 @@ def draw_figure1(throughputs: Dict[str, float]) -> Figure:
         LightViT, whose labels name them.
     """
     multiply_adds = {
-        name: count.multiply_adds / 1e9
-        for name, count in complexities().items()
+        name: count.multiply_adds / 1e9 for name, count in complexities().items()
     }
     series = {
-        block: [name for name, row in MEASURED.items()
-                if row.block == block and not _is_lightvit(name)]
+        block: [
+            name
+            for name, row in MEASURED.items()
+            if row.block == block and not _is_lightvit(name)
+        ]
         for block in ('CNN', 'Hybrid', 'Transformer')
     }
     series['LightViT'] = [name for name in MEASURED if _is_lightvit(name)]
@@ -378,8 +443,10 @@ def draw_figure1(throughputs: Dict[str, float]) -> Figure:
     figure = Figure(figsize=(11, 4.5), layout='constrained')
     axes = figure.subplots(1, 2, sharey=True)
     for ax, values, label in zip(
-            axes, (multiply_adds, throughputs),
-            ('Multiply-adds (G)', 'Throughput here (images/s)')):
+        axes,
+        (multiply_adds, throughputs),
+        ('Multiply-adds (G)', 'Throughput here (images/s)'),
+    ):
         for block, names in series.items():
             points = [(values[name], MEASURED[name].top1) for name in names]
             ax.plot(*zip(*points), label=block, **styles[block])
@@ -390,7 +457,8 @@ def draw_figure1(throughputs: Dict[str, float]) -> Figure:
                     textcoords='offset points',
                     fontsize=7,
                     color=styles[block]['color'],
-                    **labels[block])
+                    **labels[block],
+                )
         ax.set_xlabel(label)
         ax.grid(alpha=0.3, which='both')
         ax.margins(x=0.15, y=0.1)
@@ -441,7 +509,7 @@ class Stage:
     entry: nn.Module
 
 
-def split(model: nn.Module) -> List[Stage]:
+def split(model: nn.Module) -> list[Stage]:
     """The stem and the stages of LightViT, or of timm's PVTv2 or Swin.
 
     The stem is a part of its own; a stage begins with the patch merging or
@@ -449,8 +517,7 @@ def split(model: nn.Module) -> List[Stage]:
     """
     if hasattr(model, 'backbone'):
         stem = model.backbone.patch_embed
-        parts = [(LightViTStage(layers), layers[0])
-                 for layers in model.backbone.stages]
+        parts = [(LightViTStage(layers), layers[0]) for layers in model.backbone.stages]
     else:
         stem = model.patch_embed
         stages = model.layers if hasattr(model, 'layers') else model.stages
@@ -462,12 +529,11 @@ def split(model: nn.Module) -> List[Stage]:
     ]
 
 
-def record_inputs(forward, stages: Sequence[Stage],
-                  x: Tensor) -> Dict[str, Tuple]:
+def record_inputs(forward, stages: Sequence[Stage], x: Tensor) -> dict[str, tuple]:
     """The inputs that each stage gets while ``forward(x)`` runs, by name."""
     inputs = {}
 
-    def keep(name: str, _: nn.Module, args: Tuple) -> None:
+    def keep(name: str, _: nn.Module, args: tuple) -> None:
         inputs[name] = args
 
     handles = [
@@ -482,18 +548,17 @@ def record_inputs(forward, stages: Sequence[Stage],
     return inputs
 
 
-def count_stages(model: nn.Module) -> Dict[str, int]:
+def count_stages(model: nn.Module) -> dict[str, int]:
     """Multiply-adds of the stem and of each stage for one image."""
     stages = split(model)
-    inputs = record_inputs(torch.no_grad()(model), stages,
-                           torch.zeros(1, *SHAPE))
+    inputs = record_inputs(torch.no_grad()(model), stages, torch.zeros(1, *SHAPE))
     return {
         stage.name: count_multiply_adds(stage.module, *inputs[stage.name])
         for stage in stages
     }
 
 
-def figure5a(options: Options) -> List[Table]:
+def figure5a(options: Options) -> list[Table]:
     """Figure 5a: throughput of each stage, timed on its own inputs.
 
     The stem is an entry of its own for every model. Efficiency is images per
@@ -507,34 +572,51 @@ def figure5a(options: Options) -> List[Table]:
         dict(
             settings=conditions,
             models={
-                name: dict(
-                    multiply_adds=counts[name], throughput=throughputs[name])
+                name: dict(multiply_adds=counts[name], throughput=throughputs[name])
                 for name in STAGED
-            }))
+            },
+        ),
+    )
     medians = {
         name: {stage: median(values) for stage, values in stages.items()}
         for name, stages in throughputs.items()
     }
-    draw_figure5a(counts, medians).savefig(
-        options.out / 'figure5a.png', dpi=150)
-    rows = [[
-        name, stage, _decimals(count / 1e9),
-        f'{count / sum(counts[name].values()):.0%}', medians[name][stage],
-        _spread(throughputs[name][stage]),
-        medians[name][stage] * count / 1e9
-    ] for name in STAGED for stage, count in counts[name].items()]
+    draw_figure5a(counts, medians).savefig(options.out / 'figure5a.png', dpi=150)
+    rows = [
+        [
+            name,
+            stage,
+            _decimals(count / 1e9),
+            f'{count / sum(counts[name].values()):.0%}',
+            medians[name][stage],
+            _spread(throughputs[name][stage]),
+            medians[name][stage] * count / 1e9,
+        ]
+        for name in STAGED
+        for stage, count in counts[name].items()
+    ]
     return [
         Table(
             'Figure 5a, stages at 224 × 224',
-            ('Model', 'Stride', 'Multiply-adds (G)', 'Of the backbone',
-             'Images/s', 'Spread', 'Efficiency (G multiply-adds/s)'), rows, [
-                 '![Throughput and efficiency of each stage](figure5a.png)',
-                 _conditions_note(conditions),
-                 'Each stage is timed alone on the inputs that it gets in '
-                 'the network. The stem is an entry of its own for every '
-                 'model; a stage begins with its patch merging or embedding. '
-                 'Efficiency is images/s times multiply-adds.'
-             ])
+            (
+                'Model',
+                'Stride',
+                'Multiply-adds (G)',
+                'Of the backbone',
+                'Images/s',
+                'Spread',
+                'Efficiency (G multiply-adds/s)',
+            ),
+            rows,
+            [
+                '![Throughput and efficiency of each stage](figure5a.png)',
+                _conditions_note(conditions),
+                'Each stage is timed alone on the inputs that it gets in '
+                'the network. The stem is an entry of its own for every '
+                'model; a stage begins with its patch merging or embedding. '
+                'Efficiency is images/s times multiply-adds.',
+            ],
+        )
     ]
 
 
@@ -551,8 +633,7 @@ def _measure_stages(options: Options):
         forward = prepare(model, setup.device, setup.dtype)
         inputs = record_inputs(forward, stages, x)
         for stage in stages:
-            run = prepare(stage.module, setup.device, setup.dtype,
-                          options.compile)
+            run = prepare(stage.module, setup.device, setup.dtype, options.compile)
             calls[name, stage.name] = partial(run, *inputs[stage.name])
     seconds = time_in_turn(calls, setup.rounds)
     throughputs = {
@@ -565,8 +646,9 @@ def _measure_stages(options: Options):
     return counts, throughputs
 
 
-def draw_figure5a(counts: Dict[str, Dict[str, int]],
-                  throughputs: Dict[str, Dict[str, float]]) -> Figure:
+def draw_figure5a(
+    counts: dict[str, dict[str, int]], throughputs: dict[str, dict[str, float]]
+) -> Figure:
     """Draw Figure 5a.
 
     Args:
@@ -581,8 +663,7 @@ def draw_figure5a(counts: Dict[str, Dict[str, int]],
     strides = ('stem', '4', '8', '16', '32')
     efficiency = {
         name: {
-            stage: value * counts[name][stage] / 1e9
-            for stage, value in stages.items()
+            stage: value * counts[name][stage] / 1e9 for stage, value in stages.items()
         }
         for name, stages in throughputs.items()
     }
@@ -592,11 +673,13 @@ def draw_figure5a(counts: Dict[str, Dict[str, int]],
     for ax, values in zip(axes, (throughputs, efficiency)):
         for i, (name, stages) in enumerate(values.items()):
             offset = (i - (len(counts) - 1) / 2) * width
-            ax.bar([strides.index(stage) + offset for stage in stages],
-                   stages.values(),
-                   width,
-                   label=name,
-                   color=STAGED[name])
+            ax.bar(
+                [strides.index(stage) + offset for stage in stages],
+                stages.values(),
+                width,
+                label=name,
+                color=STAGED[name],
+            )
         ax.grid(axis='y', alpha=0.3)
     axes[0].set_yscale('log')
     axes[0].set_ylabel('Throughput (images/s)')

@@ -1,6 +1,8 @@
 """Predictions in COCO's format, written while they come."""
+
 import json
-from typing import List, Sequence, TextIO, Tuple
+from collections.abc import Sequence
+from typing import TextIO
 
 
 class CocoStream:
@@ -15,18 +17,20 @@ class CocoStream:
         classes: Names, in the order of the model's outputs.
     """
 
-    def __init__(self, file: TextIO, info: dict,
-                 classes: Sequence[str]) -> None:
+    def __init__(self, file: TextIO, info: dict, classes: Sequence[str]) -> None:
         self.file = file
-        self.images: List[str] = []
+        self.images: list[str] = []
         self.num_annotations = 0
         categories = [dict(id=i, name=name) for i, name in enumerate(classes)]
-        file.write(f'{{"info": {json.dumps(info)},\n'
-                   f'"categories": {json.dumps(categories)},\n'
-                   '"annotations": [')
+        file.write(
+            f'{{"info": {json.dumps(info)},\n'
+            f'"categories": {json.dumps(categories)},\n'
+            '"annotations": ['
+        )
 
-    def add(self, name: str, size: Tuple[int, int],
-            annotations: Sequence[dict]) -> None:
+    def add(
+        self, name: str, size: tuple[int, int], annotations: Sequence[dict]
+    ) -> None:
         """Add an image and what was found in it.
 
         Args:
@@ -36,16 +40,13 @@ class CocoStream:
         """
         height, width = size
         image = dict(
-            id=len(self.images) + 1,
-            file_name=name,
-            width=width,
-            height=height)
+            id=len(self.images) + 1, file_name=name, width=width, height=height
+        )
         self.images.append(json.dumps(image))
         for annotation in annotations:
             separator = ',\n' if self.num_annotations else '\n'
             self.num_annotations += 1
-            numbered = dict(
-                id=self.num_annotations, image_id=image['id'], **annotation)
+            numbered = dict(id=self.num_annotations, image_id=image['id'], **annotation)
             self.file.write(separator + json.dumps(numbered))
 
     def close(self) -> None:

@@ -1,4 +1,5 @@
 """From a checkpoint and images to pictures and one COCO file."""
+
 from datetime import datetime
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from .trained import load_trained
 FILE = 'predictions.json'
 
 
-def predict(cfg: Config,
-            checkpoint: PathLike,
-            source: PathLike,
-            out: PathLike,
-            score_thr: float = 0.3,
-            device: str = 'cpu') -> int:
+def predict(
+    cfg: Config,
+    checkpoint: PathLike,
+    source: PathLike,
+    out: PathLike,
+    score_thr: float = 0.3,
+    device: str = 'cpu',
+) -> int:
     """Predict, draw and describe all that is in images or a video.
 
     It writes ``out``/pictures, of a segmentor also ``out``/masks, and last of
@@ -55,7 +58,8 @@ def predict(cfg: Config,
         date_created=datetime.now().isoformat(timespec='seconds'),
         config=str(cfg.filename),
         checkpoint=str(checkpoint),
-        source=str(source))
+        source=str(source),
+    )
 
     _make_folder(out)
     # One that is there is about the pictures that are replaced now.
@@ -75,5 +79,7 @@ def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f'The folder {out} for the results cannot be made '
-                      f'({error.strerror}): name another') from error
+        raise OSError(
+            f'The folder {out} for the results cannot be made '
+            f'({error.strerror}): name another'
+        ) from error

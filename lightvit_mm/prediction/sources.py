@@ -2,11 +2,12 @@
 
 Pictures are BGR, uint8, (h, w, 3), as OpenCV and OpenMMLab have them.
 """
+
 import logging
 import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Tuple, Union
 
 import cv2
 import mmcv
@@ -28,7 +29,7 @@ CODECS = {
 
 # Takes the name of a picture, the picture with what was found drawn in it
 # and, of a segmentor, the class of each pixel.
-Write = Callable[[str, np.ndarray, Optional[np.ndarray]], None]
+Write = Callable[[str, np.ndarray, np.ndarray | None], None]
 
 
 class ImageFiles:
@@ -42,23 +43,22 @@ class ImageFiles:
         ValueError: If a file is none that OpenCV can read.
     """
 
-    def __init__(self, root: Path, paths: List[Path]) -> None:
+    def __init__(self, root: Path, paths: list[Path]) -> None:
         self.root = root
         self.paths = paths
         # By their first bytes, before anything is computed.
-        foreign = [
-            str(path) for path in paths if not cv2.haveImageReader(str(path))
-        ]
+        foreign = [str(path) for path in paths if not cv2.haveImageReader(str(path))]
         if foreign:
             more = f' and {len(foreign) - 3} more' if len(foreign) > 3 else ''
             raise ValueError(
                 f'{", ".join(foreign[:3])}{more}: not an image, or damaged; '
-                'remove or replace it')
+                'remove or replace it'
+            )
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __iter__(self) -> Iterator[Tuple[str, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
         """Names and pictures.
 
         Raises:
@@ -70,7 +70,8 @@ class ImageFiles:
                 raise ValueError(
                     f'The image {path} is damaged: replace or remove it. What '
                     'was found in those before it is drawn, but not in the '
-                    'JSON file')
+                    'JSON file'
+                )
             yield path.relative_to(self.root).as_posix(), image
 
     @contextmanager
@@ -81,8 +82,7 @@ class ImageFiles:
             OSError: If a file cannot be written.
         """
 
-        def write(name: str, picture: np.ndarray,
-                  mask: Optional[np.ndarray]) -> None:
+        def write(name: str, picture: np.ndarray, mask: np.ndarray | None) -> None:
             _write_image(out / 'pictures' / name, picture)
             if mask is not None:
                 _write_image(out / 'masks' / f'{name}.png', mask)
@@ -91,8 +91,7 @@ class ImageFiles:
 
 
 def _is_cut_short(path: Path) -> bool:
-    """Whether it is the start of a JPEG, the rest of which OpenCV makes up.
-    """
+    """Whether it is the start of a JPEG, the rest of which OpenCV makes up."""
     if path.suffix.lower() not in ('.jpeg', '.jpg'):
         return False
     with Image.open(path) as image:
@@ -108,8 +107,10 @@ def _write_image(path: Path, image: np.ndarray) -> None:
     with written_whole(path) as draft:
         if not mmcv.imwrite(image, str(draft)):
             h, w = image.shape[:2]
-            raise OSError(f'{path} cannot be written: a picture of {w} x {h} '
-                          'pixels is too large for its format')
+            raise OSError(
+                f'{path} cannot be written: a picture of {w} x {h} '
+                'pixels is too large for its format'
+            )
 
 
 class VideoFile:
@@ -130,14 +131,15 @@ class VideoFile:
         if not trial.opened or trial.read() is None:
             raise ValueError(
                 f'The video {path} cannot be opened: it is damaged, or in a '
-                'codec that OpenCV does not know')
+                'codec that OpenCV does not know'
+            )
         self.reader = mmcv.VideoReader(str(path))
 
     def __len__(self) -> int:
         """The number of frames that the file announces, 0 if none."""
         return max(self.reader.frame_cnt, 0)
 
-    def __iter__(self) -> Iterator[Tuple[str, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
         number = 0
         for number, frame in enumerate(self.reader, 1):
             yield f'{self.path.name}/{number - 1:06d}', frame
@@ -146,7 +148,8 @@ class VideoFile:
                 f'The video {self.path} announces {len(self)} frames, of '
                 f'which {number} could be read',
                 logger='current',
-                level=logging.WARNING)
+                level=logging.WARNING,
+            )
 
     @contextmanager
     def drawn(self, out: Path) -> Iterator[Write]:
@@ -160,14 +163,16 @@ class VideoFile:
         with written_whole(path) as draft:
             video = cv2.VideoWriter()
 
-            def write(name: str, picture: np.ndarray,
-                      mask: Optional[np.ndarray]) -> None:
+            def write(name: str, picture: np.ndarray, mask: np.ndarray | None) -> None:
                 # What a frame measures may be turned in the file's header.
                 h, w = picture.shape[:2]
                 if not video.isOpened() and not video.open(
-                        str(draft), codec, self.reader.fps, (w, h)):
-                    raise OSError(f'The video {path} cannot be written, with '
-                                  f'{self.reader.fps:g} frames per second')
+                    str(draft), codec, self.reader.fps, (w, h)
+                ):
+                    raise OSError(
+                        f'The video {path} cannot be written, with '
+                        f'{self.reader.fps:g} frames per second'
+                    )
                 video.write(picture)
 
             try:
@@ -176,7 +181,7 @@ class VideoFile:
                 video.release()
 
 
-def open_source(path: Path, out: Path) -> Union[ImageFiles, VideoFile]:
+def open_source(path: Path, out: Path) -> ImageFiles | VideoFile:
     """What is there at a path.
 
     Args:
@@ -189,11 +194,14 @@ def open_source(path: Path, out: Path) -> Union[ImageFiles, VideoFile]:
         ValueError: If it is none of these, damaged, or in ``out``.
     """
     if not path.exists():
-        raise FileNotFoundError(f'There is no {path}: expected an image, a '
-                                'folder of images or a video')
+        raise FileNotFoundError(
+            f'There is no {path}: expected an image, a folder of images or a video'
+        )
     if _is_in(path, out):
-        raise ValueError(f'{path} lies in {out}, where results could replace '
-                         'it: name another folder for them')
+        raise ValueError(
+            f'{path} lies in {out}, where results could replace '
+            'it: name another folder for them'
+        )
     if path.is_dir():
         return ImageFiles(path, _images_below(path, out))
     suffix = path.suffix.lower()
@@ -203,14 +211,15 @@ def open_source(path: Path, out: Path) -> Union[ImageFiles, VideoFile]:
         return VideoFile(path)
     raise ValueError(
         f'{path} should be a folder, an image ({", ".join(IMAGE_SUFFIXES)}) '
-        f'or a video ({", ".join(CODECS)})')
+        f'or a video ({", ".join(CODECS)})'
+    )
 
 
 def _is_in(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def _images_below(folder: Path, out: Path) -> List[Path]:
+def _images_below(folder: Path, out: Path) -> list[Path]:
     """Image files in the order of their names, without those in ``out``."""
     paths = []
     for parent, folders, names in os.walk(folder):
@@ -218,11 +227,13 @@ def _images_below(folder: Path, out: Path) -> List[Path]:
             folders.clear()
             continue
         paths += [
-            Path(parent, name) for name in names
+            Path(parent, name)
+            for name in names
             if Path(name).suffix.lower() in IMAGE_SUFFIXES
         ]
     if not paths:
         raise FileNotFoundError(
             f'There is no image in {folder} or below: expected files that end '
-            f'in {", ".join(IMAGE_SUFFIXES)}')
+            f'in {", ".join(IMAGE_SUFFIXES)}'
+        )
     return sorted(paths)

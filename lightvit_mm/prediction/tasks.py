@@ -2,7 +2,8 @@
 
 A sample is what a model returns for an image: mm's data sample, on the CPU.
 """
-from typing import Any, List, Optional
+
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -32,7 +33,7 @@ class Task:
         batch = next(self.inferencer.preprocess([image]))
         return self.inferencer.forward(batch)[0].cpu()
 
-    def annotations(self, sample: Any) -> List[dict]:
+    def annotations(self, sample: Any) -> list[dict]:
         """A sample for :meth:`lightvit_mm.prediction.coco.CocoStream.add`."""
         raise NotImplementedError
 
@@ -45,7 +46,7 @@ class Task:
         """RGB to RGB, as the visualizers have it."""
         raise NotImplementedError
 
-    def mask(self, sample: Any) -> Optional[np.ndarray]:
+    def mask(self, sample: Any) -> np.ndarray | None:
         """The class of each pixel, (h, w), if the model is a segmentor."""
         return None
 
@@ -59,12 +60,13 @@ class Classification(Task):
     def __init__(self, model: nn.Module, cfg: Config) -> None:
         from mmpretrain.apis import ImageClassificationInferencer
         from mmpretrain.visualization import UniversalVisualizer
+
         model._config = cfg
         model._dataset_meta = model.dataset_meta
         super().__init__(ImageClassificationInferencer(model, False))
         self.visualizer = UniversalVisualizer()
 
-    def annotations(self, sample: Any) -> List[dict]:
+    def annotations(self, sample: Any) -> list[dict]:
         scores = sample.pred_score
         top = scores.topk(min(TOP, len(scores)))
         return [
@@ -78,7 +80,8 @@ class Classification(Task):
             sample,
             classes=self.inferencer.classes,
             draw_gt=False,
-            resize=SIDE if min(image.shape[:2]) < SIDE else None)
+            resize=SIDE if min(image.shape[:2]) < SIDE else None,
+        )
 
 
 class Detection(Task):
@@ -90,9 +93,9 @@ class Detection(Task):
         score_thr: Score that a detection has to exceed.
     """
 
-    def __init__(self, model: nn.Module, cfg: Config,
-                 score_thr: float) -> None:
+    def __init__(self, model: nn.Module, cfg: Config, score_thr: float) -> None:
         from mmdet.apis import DetInferencer
+
         cfg.setdefault('visualizer', dict(type='DetLocalVisualizer'))
         super().__init__(_on_model(DetInferencer, model)(cfg))
         self.score_thr = score_thr
@@ -105,12 +108,12 @@ class Detection(Task):
         sample.pred_instances = found[found.scores > self.score_thr]
         return sample
 
-    def annotations(self, sample: Any) -> List[dict]:
+    def annotations(self, sample: Any) -> list[dict]:
         found = self.inferencer.pred2dict(sample)
         annotations = []
-        for label, score, (x1, y1, x2, y2) in zip(found['labels'],
-                                                  found['scores'],
-                                                  found['bboxes']):
+        for label, score, (x1, y1, x2, y2) in zip(
+            found['labels'], found['scores'], found['bboxes']
+        ):
             w, h = x2 - x1, y2 - y1
             annotations.append(
                 dict(
@@ -118,17 +121,20 @@ class Detection(Task):
                     bbox=[x1, y1, w, h],
                     score=score,
                     area=w * h,
-                    iscrowd=0))
+                    iscrowd=0,
+                )
+            )
         if 'masks' in found:
             from pycocotools.mask import area
+
             for annotation, rle in zip(annotations, found['masks']):
                 annotation.update(segmentation=rle, area=int(area(rle)))
         return annotations
 
     def _draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
-        return self.inferencer.visualize([image], [sample],
-                                         return_vis=True,
-                                         pred_score_thr=self.score_thr)[0]
+        return self.inferencer.visualize(
+            [image], [sample], return_vis=True, pred_score_thr=self.score_thr
+        )[0]
 
 
 class Segmentation(Task):
@@ -137,6 +143,7 @@ class Segmentation(Task):
     def __init__(self, model: nn.Module, cfg: Config) -> None:
         check_installed('pycocotools')
         from mmseg.apis import MMSegInferencer
+
         cfg.setdefault('visualizer', dict(type='SegLocalVisualizer'))
         super().__init__(_on_model(MMSegInferencer, model)(cfg))
         # mm's own sorts all pixels of the class in Python, which takes ten
@@ -148,8 +155,9 @@ class Segmentation(Task):
     def mask(self, sample: Any) -> np.ndarray:
         return sample.pred_sem_seg.data[0].numpy().astype(self.dtype)
 
-    def annotations(self, sample: Any) -> List[dict]:
+    def annotations(self, sample: Any) -> list[dict]:
         from pycocotools.mask import area, encode, toBbox
+
         mask = self.mask(sample)
         annotations = []
         for label in np.unique(mask).tolist():
@@ -160,13 +168,15 @@ class Segmentation(Task):
                     segmentation=dict(rle, counts=rle['counts'].decode()),
                     area=int(area(rle)),
                     bbox=toBbox(rle).tolist(),
-                    iscrowd=0))
+                    iscrowd=0,
+                )
+            )
         return annotations
 
     def _draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
-        return self.inferencer.visualize([image], [sample],
-                                         return_vis=True,
-                                         opacity=OPACITY)[0]
+        return self.inferencer.visualize(
+            [image], [sample], return_vis=True, opacity=OPACITY
+        )[0]
 
 
 def label_place(mask: np.ndarray) -> np.ndarray:
@@ -190,7 +200,6 @@ def _on_model(inferencer: type, model: nn.Module) -> type:
     """
 
     class OnModel(inferencer):
-
         def _init_model(self, *args: Any) -> nn.Module:
             return model
 

@@ -1,7 +1,7 @@
 """A trained model and the names of its classes."""
+
 import re
 from pickle import UnpicklingError
-from typing import Set
 
 import numpy as np
 from mmengine.config import Config
@@ -17,9 +17,7 @@ from ..own_data import complete, own_data_runner, set_num_classes
 LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
 
 
-def load_trained(cfg: Config,
-                 checkpoint: PathLike,
-                 device: str = 'cpu') -> nn.Module:
+def load_trained(cfg: Config, checkpoint: PathLike, device: str = 'cpu') -> nn.Module:
     """A model with weights that fit exactly, and with its ``dataset_meta``.
 
     ``dataset_meta`` has the names and the colours of the classes, ``classes``
@@ -53,8 +51,10 @@ def load_trained(cfg: Config,
 def _check_whole(cfg: Config) -> None:
     scope = cfg.get('default_scope')
     if scope not in LIBRARIES:
-        raise ValueError(f'default_scope={scope!r} of the config should be '
-                         f'one of {", ".join(LIBRARIES)}')
+        raise ValueError(
+            f'default_scope={scope!r} of the config should be '
+            f'one of {", ".join(LIBRARIES)}'
+        )
     check_installed(scope)
     test_pipeline(cfg)
 
@@ -63,12 +63,13 @@ def _read_dataset_meta(checkpoint: PathLike) -> dict:
     """What a checkpoint says of the data that it was trained on."""
     try:
         content = CheckpointLoader.load_checkpoint(
-            str(checkpoint), 'cpu', logger='silent')
-    except (OSError, EOFError, RuntimeError, UnpicklingError,
-            ValueError) as error:
+            str(checkpoint), 'cpu', logger='silent'
+        )
+    except (OSError, EOFError, RuntimeError, UnpicklingError, ValueError) as error:
         reason = ' '.join(str(error).split()) or type(error).__name__
-        raise ValueError(f'The checkpoint {checkpoint} cannot be used: '
-                         f'{reason}') from error
+        raise ValueError(
+            f'The checkpoint {checkpoint} cannot be used: {reason}'
+        ) from error
     meta = content.get('meta') or {}
     # OpenMMLab 1.x has CLASSES and PALETTE in meta itself.
     meta = meta.get('dataset_meta') or meta
@@ -82,10 +83,10 @@ def _dataset_meta(model: nn.Module, cfg: Config, trained_on: dict) -> dict:
     if len(palette) < len(classes):
         colours = np.random.RandomState(42).randint(0, 256, (len(classes), 3))
         palette = [tuple(colour) for colour in colours.tolist()]
-    return dict(classes=classes, palette=palette[:len(classes)])
+    return dict(classes=classes, palette=palette[: len(classes)])
 
 
-def _num_classes(model: nn.Module) -> Set[int]:
+def _num_classes(model: nn.Module) -> set[int]:
     """What the heads that classify say of the number of classes."""
     heads = re.compile(r'(.*\.)?(head|decode_head|bbox_head)(\.\d+)?')
     return {

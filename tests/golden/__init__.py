@@ -4,10 +4,12 @@ Weights come from a rule instead of a file: for each key of the state dict,
 ``RandomState(crc32(salt + key)).standard_normal(shape)``, scaled by
 :func:`rule_state_dict` to sizes that a trained network has.
 """
+
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Dict, Mapping
+from typing import Dict
 
 import numpy as np
 import torch
@@ -27,8 +29,7 @@ def load(name: str) -> list:
     return cases
 
 
-def rule_state_dict(reference: Mapping[str, Tensor],
-                    salt: str) -> Dict[str, Tensor]:
+def rule_state_dict(reference: Mapping[str, Tensor], salt: str) -> dict[str, Tensor]:
     """Weights by the rule, in float64, for the keys of ``reference``."""
     state_dict = {}
     for key, value in reference.items():
@@ -53,7 +54,7 @@ def rule_state_dict(reference: Mapping[str, Tensor],
     return state_dict
 
 
-def grad_norms(model: nn.Module, outputs) -> Dict[str, float]:
+def grad_norms(model: nn.Module, outputs) -> dict[str, float]:
     """Gradient norms of all parameters under the loss of the golden cases."""
     model.zero_grad()
     sum((out**2).mean() for out in outputs).backward()

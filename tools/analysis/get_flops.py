@@ -2,14 +2,17 @@
 
 Every matrix product and convolution of the network counts, whoever calls it.
 """
+
 import argparse
 
 import torch
 
 from lightvit_mm import LightViT, cli
-from lightvit_mm.analysis.complexity import (count_as_authors,
-                                             count_multiply_adds,
-                                             count_parameters)
+from lightvit_mm.analysis.complexity import (
+    count_as_authors,
+    count_multiply_adds,
+    count_parameters,
+)
 from lightvit_mm.analysis.models import build_model, forward_tensors
 
 SHAPES = dict(mmpretrain=(224, 224), mmdet=(800, 1280), mmseg=(512, 512))
@@ -24,7 +27,8 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         metavar=('H', 'W'),
         help='of the image; by default 224 224 for mmpretrain, 800 1280 for '
-        'mmdet, 512 512 for mmseg')
+        'mmdet, 512 512 for mmseg',
+    )
     return parser.parse_args()
 
 
@@ -35,20 +39,25 @@ def main() -> None:
     except (FileNotFoundError, ModuleNotFoundError) as error:
         raise SystemExit(str(error)) from error
     if 'default_scope' not in cfg:
-        raise SystemExit(f'{args.config} has no default_scope, which says '
-                         'whose model it is; name a whole config, not a base')
+        raise SystemExit(
+            f'{args.config} has no default_scope, which says '
+            'whose model it is; name a whole config, not a base'
+        )
     shape = args.shape or SHAPES[cfg.default_scope]
     if min(shape) < 1:
         raise SystemExit(f'--shape {shape} should be two numbers from 1 on')
     model = build_model(cfg)
     image = torch.rand(1, 3, *shape)
 
-    print(f'{args.config} at {shape[0]} x {shape[1]}\n'
-          f'parameters     {count_parameters(model) / 1e6:10.3f} M')
+    print(
+        f'{args.config} at {shape[0]} x {shape[1]}\n'
+        f'parameters     {count_parameters(model) / 1e6:10.3f} M'
+    )
     count = count_multiply_adds(forward_tensors, model, image)
     print(f'multiply-adds  {count / 1e9:10.3f} G')
     if cfg.default_scope == 'mmpretrain' and any(
-            isinstance(module, LightViT) for module in model.modules()):
+        isinstance(module, LightViT) for module in model.modules()
+    ):
         count = count_as_authors(model, image)
         print(f"               {count / 1e9:10.3f} G by the authors' formula")
 

@@ -3,10 +3,10 @@
 Above, the places that each token gathers from; below, those that read from it.
 Takes classifiers, detectors and segmentors.
 """
+
 import argparse
 from collections import Counter
 from pathlib import Path
-from typing import List
 
 import torch
 
@@ -19,44 +19,51 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_config(parser)
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k')
+        'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k'
+    )
     parser.add_argument('images', nargs='+', help='image files')
     parser.add_argument(
         '--layer',
         metavar='STAGE.BLOCK',
-        help='both counted from 1, as in 3.6; by default the last block')
+        help='both counted from 1, as in 3.6; by default the last block',
+    )
     parser.add_argument(
         '--head',
         type=int,
-        help='head, counted from 0; by default the mean over the heads')
+        help='head, counted from 0; by default the mean over the heads',
+    )
     parser.add_argument(
         '--size',
         type=int,
         nargs=2,
         metavar=('H', 'W'),
         help='resize the images to this; by default they go through the test '
-        'pipeline of the config')
+        'pipeline of the config',
+    )
     parser.add_argument(
         '--out',
         type=Path,
         default=Path('work_dirs/attention'),
-        help='folder for the pictures; default %(default)s')
+        help='folder for the pictures; default %(default)s',
+    )
     parser.add_argument(
         '--device',
         choices=['cpu', 'cuda'],
         default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='default %(default)s')
+        help='default %(default)s',
+    )
     return parser.parse_args()
 
 
-def picture_paths(args: argparse.Namespace) -> List[Path]:
+def picture_paths(args: argparse.Namespace) -> list[Path]:
     """One picture per image, named by image, layer and head."""
     stems = [Path(image).stem for image in args.images]
     name, times = Counter(stems).most_common(1)[0]
     if times > 1:
         raise SystemExit(
             f'{times} images are named {name} and would share one picture: '
-            'rename them, or draw them one by one with different --out')
+            'rename them, or draw them one by one with different --out'
+        )
     layer = '' if args.layer is None else f'_layer{args.layer}'
     head = '' if args.head is None else f'_head{args.head}'
     return [args.out / f'{stem}{layer}{head}.png' for stem in stems]
@@ -71,8 +78,7 @@ def main() -> None:
         cfg = cli.read_config(args)
         model = load_model(cfg, args.checkpoint, args.device)
         for i, (image, picture) in enumerate(zip(args.images, pictures), 1):
-            visualize(model, cfg, image, picture, args.layer, args.head,
-                      args.size)
+            visualize(model, cfg, image, picture, args.layer, args.head, args.size)
             print(f'[{i}/{len(pictures)}] {picture}', flush=True)
     except (InferenceError, FileNotFoundError, ModuleNotFoundError) as error:
         raise SystemExit(str(error)) from error

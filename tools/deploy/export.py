@@ -3,6 +3,7 @@
 Takes classifiers, segmentors, Mask R-CNN and bare backbones. run.py runs the
 files of onnxruntime and OpenVINO without any of OpenMMLab.
 """
+
 import argparse
 from pathlib import Path
 
@@ -17,17 +18,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_config(parser)
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k')
+        'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k'
+    )
     parser.add_argument(
-        '--format',
-        choices=list(SUFFIXES),
-        default='onnx',
-        help='default %(default)s')
+        '--format', choices=list(SUFFIXES), default='onnx', help='default %(default)s'
+    )
     parser.add_argument(
         '--part',
         choices=PARTS,
         default='model',
-        help='the whole model, or its LightViT alone; default %(default)s')
+        help='the whole model, or its LightViT alone; default %(default)s',
+    )
     parser.add_argument(
         '--size',
         type=int,
@@ -35,18 +36,21 @@ def parse_args() -> argparse.Namespace:
         metavar=('H', 'W'),
         help='bind the file to this height and width. By default they may '
         'vary; a classifier is bound to what its test pipeline gives, and pt2 '
-        'always needs a size')
+        'always needs a size',
+    )
     parser.add_argument(
         '--int8',
         type=Path,
         metavar='FOLDER',
         help='write it in int8, calibrated with every second image of the '
-        'folder; on the others it is compared with float32')
+        'folder; on the others it is compared with float32',
+    )
     parser.add_argument(
         '--out',
         type=Path,
         help='file to write; default work_dirs/deploy/CONFIG_NAME with the '
-        'suffix of the format')
+        'suffix of the format',
+    )
     return parser.parse_args()
 
 
@@ -73,11 +77,12 @@ def main() -> None:
         hub.check_installed('onnx')
         hub.check_installed('onnxruntime')
         from lightvit_mm.deploy.quantize import export_int8, image_files
+
         if not args.int8.is_dir():
-            raise ExportError(f'--int8 {args.int8}: expected a folder of '
-                              'images')
-        agreement = export_int8(model, cfg, path, image_files(args.int8),
-                                args.format, args.size, args.part)
+            raise ExportError(f'--int8 {args.int8}: expected a folder of images')
+        agreement = export_int8(
+            model, cfg, path, image_files(args.int8), args.format, args.size, args.part
+        )
         print(f'{path}: agrees with float32, {agreement}')
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise SystemExit(str(error)) from error

@@ -4,20 +4,22 @@ Takes classifiers, detectors, segmentors and backbones as .onnx, which needs
 onnxruntime, or as .xml, which needs openvino; beyond that numpy and Pillow
 alone. What to do with an image stands in the file.
 """
+
 import argparse
 import colorsys
 import json
 from collections import Counter
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 
 KEY = 'lightvit_mm'
 TOP = 5  # classes of a classifier that are printed
-Arrays = Dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
 
 
 class Model(NamedTuple):
@@ -41,47 +43,53 @@ def read_model(path: Path) -> Model:
     Raises:
         SystemExit: If that is not possible.
     """
-    readers = {'.onnx': ('onnxruntime', read_onnx),
-               '.xml': ('openvino', read_openvino)}
+    readers = {'.onnx': ('onnxruntime', read_onnx), '.xml': ('openvino', read_openvino)}
     if path.suffix not in readers:
         raise SystemExit(
             f'{path}: expected a model that ends in .onnx or .xml, as '
-            'export.py writes it with --format onnx or openvino')
+            'export.py writes it with --format onnx or openvino'
+        )
     if not path.is_file():
         raise SystemExit(f'There is no model {path}: export.py writes one')
     package, read = readers[path.suffix]
     if find_spec(package) is None:
         raise SystemExit(
-            f'{path} needs {package}, which is not installed: pip install '
-            f'{package}')
+            f'{path} needs {package}, which is not installed: pip install {package}'
+        )
     try:
         model = read(path)
     # Each runtime has errors of its own.
     except Exception as error:
         reason = ' '.join(str(error).split())
-        raise SystemExit(f'{path} cannot be read by {package}; expected a '
-                         f'file of export.py: {reason}') from error
+        raise SystemExit(
+            f'{path} cannot be read by {package}; expected a '
+            f'file of export.py: {reason}'
+        ) from error
     if not model.info:
-        raise SystemExit(f'{path} does not say how to prepare images: '
-                         'expected a file of export.py')
+        raise SystemExit(
+            f'{path} does not say how to prepare images: expected a file of export.py'
+        )
     return model
 
 
 def read_onnx(path: Path) -> Model:
     import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
-        str(path), options, providers=['CPUExecutionProvider'])
+        str(path), options, providers=['CPUExecutionProvider']
+    )
     names = [node.name for node in session.get_outputs()]
     text = session.get_modelmeta().custom_metadata_map.get(KEY, '{}')
     return Model(
-        lambda inputs: dict(zip(names, session.run(names, inputs))),
-        json.loads(text))
+        lambda inputs: dict(zip(names, session.run(names, inputs))), json.loads(text)
+    )
 
 
 def read_openvino(path: Path) -> Model:
     import openvino
+
     core = openvino.Core()
     model = core.read_model(path)
     # It stands where the ONNX file had it, of which OpenVINO's was made.
@@ -90,12 +98,11 @@ def read_openvino(path: Path) -> Model:
     if model.has_rt_info(place):
         text = model.get_rt_info(place).astype(str)
     # In full precision on CPUs that would choose half of it.
-    network = core.compile_model(model, 'CPU',
-                                 dict(INFERENCE_PRECISION_HINT='f32'))
+    network = core.compile_model(model, 'CPU', dict(INFERENCE_PRECISION_HINT='f32'))
     names = [output.any_name for output in model.outputs]
     return Model(
-        lambda inputs: dict(zip(names, network(inputs).values())),
-        json.loads(text))
+        lambda inputs: dict(zip(names, network(inputs).values())), json.loads(text)
+    )
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -110,7 +117,8 @@ def read_image(path: Path) -> np.ndarray:
     except (OSError, UnidentifiedImageError) as error:
         raise SystemExit(
             f'The image {path} cannot be read ({type(error).__name__}); '
-            'expected a file such as a JPEG or PNG') from error
+            'expected a file such as a JPEG or PNG'
+        ) from error
 
 
 # From image to network
@@ -133,11 +141,9 @@ def sample(image: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
         places = np.clip(places, 0, last)
         low = np.floor(places).astype(int)
         share = (places - low).astype(np.float32)
-        share = share.reshape([-1 if i == axis else 1
-                               for i in range(image.ndim)])
+        share = share.reshape([-1 if i == axis else 1 for i in range(image.ndim)])
         high = np.minimum(low + 1, last)
-        image = (image.take(low, axis) * (1 - share) +
-                 image.take(high, axis) * share)
+        image = image.take(low, axis) * (1 - share) + image.take(high, axis) * share
     return image
 
 
@@ -146,8 +152,13 @@ def centres(old: int, new: int) -> np.ndarray:
     return (np.arange(new) + 0.5) * old / new - 0.5
 
 
-def resize(image: np.ndarray, h: int, w: int, backend: str = 'cv2',
-           interpolation: str = 'bilinear') -> np.ndarray:
+def resize(
+    image: np.ndarray,
+    h: int,
+    w: int,
+    backend: str = 'cv2',
+    interpolation: str = 'bilinear',
+) -> np.ndarray:
     """Resize an image (h', w', 3) as a library does, to (h, w, 3)."""
     if backend == 'pillow':
         method = Image.Resampling[interpolation.upper()]
@@ -156,17 +167,15 @@ def resize(image: np.ndarray, h: int, w: int, backend: str = 'cv2',
     return sample(image, *places).round().astype(np.uint8)
 
 
-def take_step(image: np.ndarray, step: str, size,
-              **how: str) -> np.ndarray:
+def take_step(image: np.ndarray, step: str, size, **how: str) -> np.ndarray:
     """One of the steps of the metadata."""
     h, w = image.shape[:2]
     if step == 'crop':
         height, width = min(h, size[0]), min(w, size[1])
         y, x = round((h - height) / 2), round((w - width) / 2)
-        return image[y:y + height, x:x + width]
+        return image[y : y + height, x : x + width]
     if step == 'short':
-        size = ((size, int(size * w / h)) if h <= w else
-                (int(size * h / w), size))
+        size = (size, int(size * w / h)) if h <= w else (int(size * h / w), size)
     elif step == 'fit':
         scale = min(max(size) / max(h, w), min(size) / min(h, w))
         size = (int(h * scale + 0.5), int(w * scale + 0.5))
@@ -197,7 +206,8 @@ def normalise(image: np.ndarray, info: dict) -> np.ndarray:
         raise SystemExit(
             f'The model takes images of {H} x {W} pixels at most and this is '
             f'{h} x {w}: export it with --size {h} {w} or more, or with no '
-            'size')
+            'size'
+        )
     image = np.pad(image, ((0, H - h), (0, W - w), (0, 0)))
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
@@ -209,13 +219,20 @@ def paste(mask: np.ndarray, box: np.ndarray, h: int, w: int) -> np.ndarray:
     """Put a mask (n, n) of a box's inside into an image (h, w)."""
     x1, y1, x2, y2 = box
     # Beyond the box there is nothing.
-    places = [(np.arange(size) + 0.5 - low) / (high - low) * len(mask) + 0.5
-              for size, low, high in ((h, y1, y2), (w, x1, x2))]
+    places = [
+        (np.arange(size) + 0.5 - low) / (high - low) * len(mask) + 0.5
+        for size, low, high in ((h, y1, y2), (w, x1, x2))
+    ]
     return sample(np.pad(mask, 1), *places)
 
 
-def detections(outputs: Arrays, seen: Tuple[int, int], hw: Tuple[int, int],
-               threshold: float, info: dict) -> Arrays:
+def detections(
+    outputs: Arrays,
+    seen: tuple[int, int],
+    hw: tuple[int, int],
+    threshold: float,
+    info: dict,
+) -> Arrays:
     """The detections above a threshold, in the pixels of the image.
 
     Args:
@@ -235,14 +252,17 @@ def detections(outputs: Arrays, seen: Tuple[int, int], hw: Tuple[int, int],
     scale = np.array([hw[1] / seen[1], hw[0] / seen[0]] * 2, np.float32)
     found['boxes'] = found['boxes'] * scale
     if 'masks' in found:
-        masks = [paste(mask, box, *hw) >= info['mask_threshold']
-                 for mask, box in zip(found['masks'], found['boxes'])]
+        masks = [
+            paste(mask, box, *hw) >= info['mask_threshold']
+            for mask, box in zip(found['masks'], found['boxes'])
+        ]
         found['masks'] = np.reshape(masks, (-1, *hw)).astype(bool)
     return found
 
 
-def class_map(logits: np.ndarray, seen: Tuple[int, int],
-              hw: Tuple[int, int]) -> np.ndarray:
+def class_map(
+    logits: np.ndarray, seen: tuple[int, int], hw: tuple[int, int]
+) -> np.ndarray:
     """The class of each pixel of an image.
 
     Args:
@@ -255,7 +275,7 @@ def class_map(logits: np.ndarray, seen: Tuple[int, int],
     classes = np.zeros(hw, int)
     # One by one, as all of them would fill the memory.
     for i, channel in enumerate(logits):
-        score = sample(channel[:seen[0], :seen[1]], *places)
+        score = sample(channel[: seen[0], : seen[1]], *places)
         classes[score > best] = i
         best = np.maximum(best, score)
     return classes
@@ -264,20 +284,22 @@ def class_map(logits: np.ndarray, seen: Tuple[int, int],
 # Pictures
 
 
-def colour(i: int) -> Tuple[int, ...]:
+def colour(i: int) -> tuple[int, ...]:
     """A colour for a number, unlike those of its neighbours."""
-    return tuple(int(255 * part)
-                 for part in colorsys.hsv_to_rgb(i * 0.618 % 1, 0.8, 1))
+    return tuple(int(255 * part) for part in colorsys.hsv_to_rgb(i * 0.618 % 1, 0.8, 1))
 
 
 def tint(image: np.ndarray, mask: np.ndarray, i: int) -> None:
     """Lay colour ``i`` over an image (h, w, 3), in place."""
-    image[mask] = (image[mask] * 0.5 + np.array(colour(i)) * 0.5).astype(
-        np.uint8)
+    image[mask] = (image[mask] * 0.5 + np.array(colour(i)) * 0.5).astype(np.uint8)
 
 
-def write_text(draw: ImageDraw.ImageDraw, place: Tuple[float, float],
-               text: str, background: Tuple[int, ...]) -> None:
+def write_text(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[float, float],
+    text: str,
+    background: tuple[int, ...],
+) -> None:
     box = draw.textbbox(place, text)
     draw.rectangle(box, fill=background)
     draw.text(place, text, fill='black')
@@ -301,23 +323,26 @@ def classify(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
 def detect(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
     seen = prepare(image, model.info)
     inputs = dict(
-        images=normalise(seen, model.info),
-        sizes=np.array([seen.shape[:2]], np.float32))
-    found = detections(model.run(inputs), seen.shape[:2], image.shape[:2],
-                       threshold, model.info)
+        images=normalise(seen, model.info), sizes=np.array([seen.shape[:2]], np.float32)
+    )
+    found = detections(
+        model.run(inputs), seen.shape[:2], image.shape[:2], threshold, model.info
+    )
     image = image.copy()
     for i, mask in enumerate(found.get('masks', [])):
         tint(image, mask, i)
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
     for i, (box, score, label) in enumerate(
-            zip(found['boxes'], found['scores'], found['labels'])):
+        zip(found['boxes'], found['scores'], found['labels'])
+    ):
         name = model.info['classes'][label]
         corners = ' '.join(f'{side:.1f}' for side in box)
         print(f'  {score:.3f} {name}: {corners}')
         draw.rectangle(box.tolist(), outline=colour(i), width=2)
-        write_text(draw, (box[0], max(box[1] - 12, 0)), f'{name} {score:.2f}',
-                   colour(i))
+        write_text(
+            draw, (box[0], max(box[1] - 12, 0)), f'{name} {score:.2f}', colour(i)
+        )
     return picture
 
 
@@ -332,16 +357,17 @@ def segment(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
     return Image.fromarray(image)
 
 
-def show_features(model: Model, image: np.ndarray,
-                  threshold: float) -> Image.Image:
+def show_features(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
     inputs = normalise(prepare(image, model.info), model.info)
     h, w = image.shape[:2]
-    pictures: List[np.ndarray] = [image]
+    pictures: list[np.ndarray] = [image]
     for name, maps in model.run(dict(images=inputs)).items():
-        print(f'  {name}: {" x ".join(map(str, maps.shape[1:]))}, mean '
-              f'{maps.mean():.4f}, deviation {maps.std():.4f}')
+        print(
+            f'  {name}: {" x ".join(map(str, maps.shape[1:]))}, mean '
+            f'{maps.mean():.4f}, deviation {maps.std():.4f}'
+        )
         if maps.ndim == 4:
-            strength = np.square(maps[0]).mean(axis=0)**0.5
+            strength = np.square(maps[0]).mean(axis=0) ** 0.5
             strength -= strength.min()
             strength *= 255 / max(strength.max(), 1e-6)
             grey = Image.fromarray(strength.astype(np.uint8)).resize((w, h))
@@ -353,7 +379,8 @@ TASKS = dict(
     classification=classify,
     detection=detect,
     segmentation=segment,
-    features=show_features)
+    features=show_features,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -364,12 +391,14 @@ def parse_args() -> argparse.Namespace:
         '--score-thr',
         type=float,
         default=0.3,
-        help='least score of a detection; default %(default)s')
+        help='least score of a detection; default %(default)s',
+    )
     parser.add_argument(
         '--out',
         type=Path,
         default=Path('work_dirs/predictions'),
-        help='folder for the pictures; default %(default)s')
+        help='folder for the pictures; default %(default)s',
+    )
     return parser.parse_args()
 
 
@@ -379,12 +408,12 @@ def main() -> None:
     if times > 1:
         raise SystemExit(
             f'{times} images are named {name} and would share one picture: '
-            'rename them, or run them one by one with different --out')
+            'rename them, or run them one by one with different --out'
+        )
     model = read_model(args.model)
     for path in args.images:
         print(f'{path}:', flush=True)
-        picture = TASKS[model.info['task']](model, read_image(path),
-                                            args.score_thr)
+        picture = TASKS[model.info['task']](model, read_image(path), args.score_thr)
         args.out.mkdir(parents=True, exist_ok=True)
         picture.save(args.out / f'{path.stem}.png')
         print(f'  drawn in {args.out / path.stem}.png', flush=True)

@@ -1,7 +1,9 @@
 """LightViT-T with four stages, from stride 4 on."""
+
 four_stages = dict(
     embed_dims=(32, 64, 128, 256),
     depths=(1, 1, 6, 6),
     num_heads=(1, 2, 4, 8),
     mlp_ratios=(8, 8, 4, 4),
-    num_tokens=8)
+    num_tokens=8,
+)
