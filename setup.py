@@ -21,7 +21,7 @@ class BuildPy(build_py):
     def run(self) -> None:
         super().run()
         if self.editable_mode:
-            # setuptools leaves data files out of editable installs.
+            self.distribution.data_files = [(SITE_PACKAGES, [PTH])]
             self.run_command('install_data')
             return
         mim = Path(self.build_lib, 'lightvit_mm', '.mim')
@@ -32,9 +32,12 @@ class BuildPy(build_py):
                 HERE / name, mim / name, ignore=shutil.ignore_patterns('__pycache__')
             )
         shutil.copy(HERE / 'model-index.yml', mim)
+        # The root of a wheel becomes the site-packages of any Python.
+        shutil.copy(HERE / PTH, self.build_lib)
 
 
-# Where Python looks for .pth files, as a wheel has to name it.
+PTH = 'lightvit_mm/compat/lightvit_mm.pth'
+# Where an editable install puts it.
 SITE_PACKAGES = os.path.relpath(sysconfig.get_path('purelib'), sys.prefix)
 
 version: dict = {}
@@ -50,7 +53,7 @@ setup(
     python_requires='>=3.10',
     cmdclass=dict(build_py=BuildPy),
     packages=find_packages(include=['lightvit_mm', 'lightvit_mm.*']),
-    data_files=[(SITE_PACKAGES, ['lightvit_mm/lightvit_mm.pth'])],
+    py_modules=['lightvit_mm_finder'],
     install_requires=requirements('runtime'),
     # OpenMMLab comes in several builds (mmcv, mmcv-lite, the maintained
     # fork); to install this package must never replace the one that is there.

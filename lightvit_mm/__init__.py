@@ -1,18 +1,16 @@
-"""LightViT as a backbone for OpenMMLab 2.x."""
+"""LightViT as a backbone for OpenMMLab 2.x.
 
-import sys
+Importing this package imports neither PyTorch nor OpenMMLab. It arranges for
+the patches of :mod:`lightvit_mm.compat`, each of which is applied when the
+module that it patches is imported.
+"""
 
+from typing import TYPE_CHECKING, Any
+
+from . import compat
 from .version import __version__
 
-# That check has to start where these imports fail, and tell of it.
-if 'lightvit_mm.check_env' not in sys.orig_argv:
-    from . import compat, hub
-
-    compat.install()
-    hub.install()
-
-    # Registers the addresses lightvit://.
-    from . import checkpoints  # noqa: F401
+if TYPE_CHECKING:
     from .models import BiDimensionalAttention, LightViT, LightViTFPN, LightViTTokenNeck
 
 __all__ = [
@@ -22,3 +20,17 @@ __all__ = [
     'LightViTTokenNeck',
     '__version__',
 ]
+
+compat.install()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from . import models
+
+    return getattr(models, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

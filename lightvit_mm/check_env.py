@@ -2,16 +2,17 @@
 
     python -m lightvit_mm.check_env
 
-The exit status is 1 if something is wrong. Before the last check this package
-is not imported (see ``__init__.py``): a library meets the environment as in a
-user's process, and one that is missing is a line of the report.
+The exit status is 1 if something is wrong. This module itself needs only the
+standard library, so a library that is missing becomes a line of the report.
 """
 
 import inspect
 import json
+import os
 import platform
 import re
 import shlex
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -89,23 +90,26 @@ def _cv2() -> str:
 
 
 def _start_up() -> str:
-    if all(type(finder).__name__ != 'SubstituteFinder' for finder in sys.meta_path):
+    # A new process, because in this one the package has imported the finder.
+    code = 'import sys; print("lightvit_mm_finder" in sys.modules)'
+    out = subprocess.check_output([sys.executable, '-c', code], text=True)
+    if out.strip() != 'True':
         raise RuntimeError(
-            'lightvit_mm.pth was not read when Python started, so that a '
-            'library does not find what replaces the operators of mmcv'
+            'lightvit_mm.pth was not read when Python started, so libraries do '
+            'not find the operators that replace those of mmcv'
         )
-    return f'{_PACKAGE}, found when Python starts'
+    if 'LIGHTVIT_MM_NO_FINDER' in os.environ:
+        return f'{_PACKAGE}, its finder disabled by LIGHTVIT_MM_NO_FINDER'
+    return f'{_PACKAGE}, its finder loaded when Python starts'
 
 
 def _mmengine() -> str:
-    import mmengine  # noqa: F401
+    import mmengine
 
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of its deprecation
-        import pkg_resources
-    is_shim = pkg_resources.__file__.endswith('pkg_resources_shim.py')
-    owner = 'lightvit_mm' if is_shim else 'setuptools'
-    return f'pkg_resources by {owner}'
+        warnings.simplefilter('ignore')  # pkg_resources is deprecated
+        mmengine.utils.is_installed('numpy')
+    return ''
 
 
 def _mmcv() -> str:
@@ -119,7 +123,7 @@ def _mmcv() -> str:
         if function.__module__ == ext.__name__ and not name.startswith(('_', 'get_'))
     }
     return (
-        'operators of torchvision by lightvit_mm.mmcv_ext '
+        'operators of torchvision by lightvit_mm.compat.mmcv_ext '
         f'({", ".join(sorted(operators))}), others raise an error'
     )
 
@@ -135,11 +139,8 @@ def _library(name: str) -> str:
 def _forward() -> str:
     import torch
 
-    from . import checkpoints, compat, hub  # noqa: F401
     from .models import LightViT
 
-    compat.install()
-    hub.install()
     images = torch.zeros(1, 3, 224, 224)
     with torch.no_grad():
         maps = LightViT('tiny').eval()(images)
@@ -215,7 +216,8 @@ def _replace_mmcv() -> str:
 # that was imported, without its package if it is a compiled one. The first
 # pattern that fits decides.
 REMEDIES: Sequence[tuple[str, Callable[[], str]]] = (
-    (r"No module named '(mmcv\._ext|pkg_resources)'|lightvit_mm\.pth", _reinstall),
+    (r"No module named 'mmcv\._ext'|lightvit_mm\.pth", _reinstall),
+    (r"No module named 'pkg_resources'", lambda: f'{_PIP} install "setuptools<82"'),
     (
         r'Numpy is not available|numpy\.core\.multiarray failed|_ARRAY_API',
         _replace_numpy,

@@ -9,8 +9,8 @@ Layouts, by the names of their tensors:
 - ``model``: any other model with a LightViT as its backbone.
 - ``backbone``: the backbone alone.
 
-Importing this module makes mmengine understand the addresses in
-:data:`RELEASED`, wherever it takes a checkpoint: ``load_from``,
+mmengine understands the addresses in :data:`RELEASED` wherever it takes a
+checkpoint: ``load_from``,
 ``init_cfg=dict(type='Pretrained', checkpoint='lightvit://tiny-in1k')``.
 """
 
@@ -27,11 +27,12 @@ from typing import Any, Union
 import torch
 from filelock import FileLock
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 from torch.hub import download_url_to_file
 
+from .files import written_whole
 from .models import LightViT
+from .models.strict import take_backbone
 
 StateDict = dict[str, Tensor]
 MapLocation = Union[str, torch.device, Callable, dict]
@@ -224,7 +225,7 @@ def convert(state_dict: StateDict, to: str) -> StateDict:
     if layout == 'authors':
         state_dict = _rename(state_dict, _AUTHORS_TO_OURS)
     if to == 'backbone' and layout != 'backbone':
-        return _take_backbone(state_dict)
+        return take_backbone(state_dict)
     if layout in ('authors', 'classifier'):
         _check_classifier(state_dict)
         if to == 'authors':
@@ -238,17 +239,6 @@ def _rename(state_dict: StateDict, starts: tuple) -> StateDict:
         old, new = next(pair for pair in starts if key.startswith(pair[0]))
         renamed[new + key[len(old) :]] = value
     return renamed
-
-
-def _take_backbone(state_dict: StateDict) -> StateDict:
-    start = 'backbone.'
-    dropped = [key for key in state_dict if not key.startswith(start)]
-    print_log(f'The backbone alone; left out: {", ".join(dropped)}', logger='current')
-    return {
-        key[len(start) :]: value
-        for key, value in state_dict.items()
-        if key.startswith(start)
-    }
 
 
 def _check_classifier(state_dict: StateDict) -> None:
@@ -294,17 +284,11 @@ def save_state_dict(state_dict: StateDict, path: str | Path, meta: dict) -> None
     Raises:
         OSError: If it cannot be written.
     """
-    partial = Path(f'{path}.{os.getpid()}.partial')
-    try:
-        with open(partial, 'wb') as file:
-            torch.save(dict(meta=meta, state_dict=state_dict), file)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(Path(path)) as draft:
+        torch.save(dict(meta=meta, state_dict=state_dict), draft)
 
 
-@CheckpointLoader.register_scheme(prefixes='lightvit://')
-def load_from_lightvit(filename: str, map_location: MapLocation | None = None) -> dict:
+def load_published(filename: str, map_location: MapLocation | None = None) -> dict:
     """Load a published classifier, for mmengine's ``CheckpointLoader``.
 
     The file is taken from the folder that the environment variable
@@ -354,7 +338,6 @@ def _find_or_download(url: str) -> Path:
 
 
 def _download(url: str, path: Path) -> None:
-    partial = Path(f'{path}.partial')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # One process of a machine downloads, and the others wait for it.
@@ -362,13 +345,10 @@ def _download(url: str, path: Path) -> None:
             if path.is_file():
                 return
             print_log(f'Downloading {url} to {path}', logger='current')
-            try:
-                download_url_to_file(url, str(partial))
+            with written_whole(path) as draft:
+                download_url_to_file(url, str(draft))
                 # A connection that breaks off is not an error to urllib.
-                read_state_dict(partial)
-                os.replace(partial, path)
-            finally:
-                partial.unlink(missing_ok=True)
+                read_state_dict(draft)
     except (OSError, HTTPException, CheckpointError) as error:
         raise RuntimeError(
             f'{url} could not be downloaded ({error}). Download it elsewhere '

@@ -3,13 +3,22 @@
 import argparse
 import gc
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from mmengine.config import Config, DictAction
+# mmengine 0.10 imports pkg_resources; a user of these tools cannot change that.
+warnings.filterwarnings('ignore', 'pkg_resources is deprecated', UserWarning)
 
-from . import hub
-from .settings import walk
+import torch  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from . import config  # noqa: E402
+from .checkpoints import CheckpointError  # noqa: E402
+from .config import walk  # noqa: E402
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +44,12 @@ def read_config(args: argparse.Namespace) -> Config:
         FileNotFoundError: If there is no such config.
         ModuleNotFoundError: If its package is not installed.
     """
-    cfg = hub.read_config(args.config)
+    cfg = config.read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     return cfg
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that every OpenMMLab tool has."""
     add_config(parser)
     parser.add_argument(
@@ -56,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def run_config(args: argparse.Namespace) -> Config:
     """The config of ``args.config`` with the common options merged in.
 
     Raises:
@@ -72,6 +81,44 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.launcher != 'none' and not torch.cuda.is_available():
         _distribute_on_cpu(cfg)
     return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that ``runner_type`` of a config names, or mmengine's."""
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    return build(cfg)
+
+
+def add_device(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add ``--device``: cpu or cuda, by default cuda where there is a GPU.
+
+    Args:
+        parser: Parser to add it to.
+        default: Another default.
+    """
+    has_gpu = torch.cuda.is_available()
+
+    def device(name: str) -> str:
+        if name == 'cuda' and not has_gpu:
+            raise argparse.ArgumentTypeError('PyTorch finds no GPU here; use cpu')
+        return name
+
+    parser.add_argument(
+        '--device',
+        type=device,
+        choices=['cpu', 'cuda'],
+        default=default or ('cuda' if has_gpu else 'cpu'),
+        help='default %(default)s',
+    )
+
+
+@contextmanager
+def short_errors() -> Iterator[None]:
+    """End the program with the message of an error that its user can correct."""
+    try:
+        yield
+    except (ValueError, OSError, ModuleNotFoundError, CheckpointError) as error:
+        raise SystemExit(str(error)) from error
 
 
 def draw_predictions(

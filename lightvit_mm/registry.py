@@ -16,7 +16,7 @@ DATASETS = Registry(
     'dataset',
     parent=MMENGINE_DATASETS,
     scope='lightvit_mm',
-    locations=['lightvit_mm.datasets'],
+    locations=['lightvit_mm.engine.mask_folder'],
 )
 MODELS = Registry(
     'model',
@@ -28,11 +28,11 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optim_wrapper_constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='lightvit_mm',
-    locations=['lightvit_mm.engine'],
+    locations=['lightvit_mm.engine.layer_decay'],
 )
 RUNNERS = Registry(
     'runner',
     parent=MMENGINE_RUNNERS,
     scope='lightvit_mm',
-    locations=['lightvit_mm.own_data'],
+    locations=['lightvit_mm.engine.own_data'],
 )

@@ -3,8 +3,9 @@
 import torch
 from mmengine.config import Config
 
-from lightvit_mm import LightViT, hub
-from lightvit_mm.analysis.models import build_model
+from lightvit_mm import LightViT
+from lightvit_mm.config import read_config
+from lightvit_mm.trained import build_model
 
 ARCH = dict(
     embed_dims=(8, 16, 32),
@@ -53,7 +54,7 @@ def classifier(arch=ARCH, steps=(), num_classes=5):
 
 def detector(num_classes=10, **roi_head):
     """The demo's with a small backbone; images are 96 x 160 at most."""
-    cfg = hub.read_config('lightvit_mm::demo/mask_rcnn_lightvit_t_digits.py')
+    cfg = read_config('lightvit_mm::demo/mask_rcnn_lightvit_t_digits.py')
     cfg.model.backbone.update(arch=ARCH, init_cfg=None)
     cfg.merge_from_dict(
         dict(

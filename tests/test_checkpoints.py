@@ -643,7 +643,7 @@ def server(cache, monkeypatch, tmp_path):
 
 
 def load_tiny(_=None):
-    return checkpoints.load_from_lightvit(TINY)['state_dict']
+    return checkpoints.load_published(TINY)['state_dict']
 
 
 def test_a_download_is_kept(server, cache, capfd):

@@ -297,7 +297,7 @@ def test_order_of_imports_does_not_matter(modules, loaded, tmp_path):
 
 
 def test_installing_twice_registers_once():
-    lightvit_mm.hub.install()
+    lightvit_mm.compat.install()
     assert list_models('lightvit*') == NAMES
 
 

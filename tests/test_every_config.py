@@ -10,7 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
-from lightvit_mm.analysis.models import build_model
+from lightvit_mm.trained import build_model
 
 for library in ('mmpretrain', 'mmdet', 'mmseg'):
     pytest.importorskip(library)

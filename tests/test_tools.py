@@ -300,8 +300,8 @@ def test_own_configs_are_known_by_name(monkeypatch):
         sys, 'argv', ['train.py', 'lightvit_mm::lightvit_s_8xb128_in1k.py']
     )
     parser = argparse.ArgumentParser()
-    cli.add_arguments(parser)
-    cfg = cli.load_config(parser.parse_args())
+    cli.add_run_arguments(parser)
+    cfg = cli.run_config(parser.parse_args())
     assert cfg.filename == str(ROOT / 'configs/lightvit_s_8xb128_in1k.py')
     assert cfg.work_dir == 'work_dirs/lightvit_s_8xb128_in1k'
 

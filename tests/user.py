@@ -16,8 +16,9 @@ import cv2
 import torch
 from mmengine.runner import save_checkpoint
 
-from lightvit_mm import checkpoints, hub
-from lightvit_mm.analysis.models import build_model
+from lightvit_mm import checkpoints
+from lightvit_mm.config import read_config
+from lightvit_mm.trained import build_model
 
 from .processes import NO_WORKERS, cfg_options
 
@@ -90,7 +91,7 @@ class Folder:
         self.environment = dict(LIGHTVIT_CHECKPOINTS=str(path / 'released'))
         (path / 'released').mkdir()
         for size in ('tiny', 'small'):
-            cfg = hub.read_config(f'lightvit_mm::lightvit_{size[0]}_8xb128_in1k.py')
+            cfg = read_config(f'lightvit_mm::lightvit_{size[0]}_8xb128_in1k.py')
             url = checkpoints.RELEASED[f'lightvit://{size}-in1k']
             torch.save(
                 checkpoints.convert(build_model(cfg).state_dict(), 'authors'),
@@ -153,7 +154,7 @@ class Folder:
         if config != DEMO:
             path = f'weights/{Path(config).stem}.pth'
         if not (self.path / path).exists():
-            cfg = hub.read_config(str(self.path / config))
+            cfg = read_config(str(self.path / config))
             model = build_model(cfg)
             save_checkpoint(
                 dict(state_dict=model.state_dict(), meta={}), str(self.path / path)
@@ -198,7 +199,7 @@ class Folder:
             return MEASURED[tool]
         if not re.match('(dist_)?(train|test)', tool):
             return ''
-        scope = hub.read_config(str(self.path / config)).default_scope
+        scope = read_config(str(self.path / config)).default_scope
         options = {**LOADERS, **SMALLER[scope]}
         if tool.endswith(('test.py', 'test.sh')):
             options = {

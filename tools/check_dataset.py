@@ -10,9 +10,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from lightvit_mm import cli
-from lightvit_mm.data_check.check import check
-from lightvit_mm.data_check.samples import draw_samples
-from lightvit_mm.own_data import complete
+from lightvit_mm.check_dataset.check import check
+from lightvit_mm.check_dataset.samples import draw_samples
+from lightvit_mm.engine.own_data import complete
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,15 +35,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with cli.short_errors():
         cfg = cli.read_config(args)
         complete(cfg)
         report = check(cfg)
         print(report)
         if args.show_dir is not None:
             draw(cfg, args.show_dir, args.num_samples, report.has_faults)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        raise SystemExit(str(error)) from error
     raise SystemExit(int(report.has_faults))
 
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 
+from lightvit_mm import cli
 from lightvit_mm.checkpoints import (
     LAYOUTS,
     CheckpointError,
@@ -29,7 +30,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with cli.short_errors():
         if os.path.exists(args.output) and os.path.samefile(args.input, args.output):
             raise CheckpointError(
                 f'{args.output} is the input itself; write to another file'
@@ -38,8 +39,6 @@ def main() -> None:
         converted = convert(weights, args.to)
         source = LAYOUTS[detect_layout(weights)]
         save_state_dict(converted, args.output, dict(converted_from=source))
-    except (OSError, CheckpointError) as error:
-        raise SystemExit(f'Not converted: {error}')
     print(
         f'{args.input}: {source}, {len(weights)} tensors\n'
         f'{args.output}: {LAYOUTS[detect_layout(converted)]}, '

@@ -7,10 +7,9 @@ too.
 import argparse
 from pathlib import Path
 
-import torch
 from mmengine.utils import mkdir_or_exist
 
-from lightvit_mm.inference import InferenceError
+from lightvit_mm import cli
 from lightvit_mm.paper import EXPERIMENTS
 from lightvit_mm.paper.options import Options
 
@@ -27,12 +26,7 @@ def parse_args() -> argparse.Namespace:
         default=Path('work_dirs/paper'),
         help='folder for Markdown and pictures (default: %(default)s)',
     )
-    parser.add_argument(
-        '--device',
-        choices=['cpu', 'cuda'],
-        default='cpu',
-        help='where speed is measured (default: %(default)s)',
-    )
+    cli.add_device(parser, default='cpu')
     parser.add_argument('--amp', action='store_true', help='measure in mixed precision')
     parser.add_argument(
         '--compile', action='store_true', help='measure with torch.compile'
@@ -78,8 +72,6 @@ def parse_args() -> argparse.Namespace:
         )
     if min(args.batch_size, args.rounds) < 1:
         parser.error('--batch-size and --rounds should be at least 1')
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        parser.error('--device cuda: PyTorch finds no GPU here; use cpu')
     return args
 
 
@@ -93,10 +85,8 @@ def main() -> None:
     name = options.pop('name')
     options.pop('list')
     mkdir_or_exist(args.out)
-    try:
+    with cli.short_errors():
         tables = EXPERIMENTS[name](Options(**options))
-    except (InferenceError, OSError, ModuleNotFoundError) as error:
-        raise SystemExit(str(error)) from error
     text = '\n'.join(table.markdown() for table in tables)
     path = args.out / f'{name}.md'
     path.write_text(text)

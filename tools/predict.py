@@ -7,10 +7,8 @@ found as one JSON file in COCO's format.
 import argparse
 from pathlib import Path
 
-import torch
-
 from lightvit_mm import cli
-from lightvit_mm.prediction.predict import FILE, predict
+from lightvit_mm.predict.predict import FILE, predict
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,26 +34,17 @@ def parse_args() -> argparse.Namespace:
         default=0.3,
         help='score that a detection has to exceed; default %(default)s',
     )
-    parser.add_argument(
-        '--device',
-        choices=['cpu', 'cuda'],
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='default %(default)s',
-    )
+    cli.add_device(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        raise SystemExit('--device cuda: PyTorch finds no GPU here; use cpu')
-    try:
+    with cli.short_errors():
         cfg = cli.read_config(args)
         count = predict(
             cfg, args.checkpoint, args.source, args.out, args.score_thr, args.device
         )
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        raise SystemExit(str(error)) from error
     print(f'{count} images: {args.out}/pictures and {args.out / FILE}')
 
 

@@ -3,15 +3,13 @@
 import argparse
 
 from mmengine.evaluator import DumpResults
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 from lightvit_mm import cli
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    cli.add_arguments(parser)
+    cli.add_run_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', help='dump the predictions to this .pkl file')
     parser.add_argument('--show-dir', help='draw the predictions into this folder')
@@ -29,7 +27,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = cli.load_config(args)
+    cfg = cli.run_config(args)
     # The runner loads after it is built, strictly: a checkpoint that does not
     # fit would be tested with random weights else.
     cfg.load_from = None
@@ -37,8 +35,7 @@ def main() -> None:
     if args.show or args.show_dir:
         cli.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
 
-    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    runner = build(cfg)
+    runner = cli.build_runner(cfg)
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(args.out))
     runner.load_checkpoint(args.checkpoint, strict=True)

@@ -19,9 +19,9 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..files import PathLike
-from ..inference import InferenceError, find_backbone, network_input
 from ..models import LightViT
 from ..models.lightvit import HW, LightViTBlock, split_heads
+from ..trained import InferenceError, find_backbone, network_input
 
 TOKENS_PER_ROW = 8
 CELL = 1.5  # inches, of a square image
@@ -235,13 +235,13 @@ def visualize(
 
     Args:
         model: Model with a LightViT in it, as of
-            :func:`lightvit_mm.inference.load_model`.
+            :func:`lightvit_mm.trained.load_trained`.
         cfg: Its config.
         image_path: The image.
         out_path: As for :func:`draw_attention`.
         layer: 'STAGE.BLOCK', both counted from 1; the last block if None.
         head: Head, counted from 0; the mean over the heads if None.
-        size: As for :func:`lightvit_mm.inference.network_input`.
+        size: As for :func:`lightvit_mm.trained.network_input`.
 
     Raises:
         InferenceError: If the image cannot be read, or there is no such

@@ -21,9 +21,10 @@ from mmengine.utils import ProgressBar, track_iter_progress
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
-from ..hub import ROOT, check_installed, close_to, read_config
+from ..config import ROOT, check_installed, close_to, read_config
 from ..models.lightvit import LightViT
-from .models import build_model, forward_tensors
+from ..trained import build_model
+from .complexity import forward_tensors
 from .report import Table
 from .runtimes import DTYPES, RUNTIMES, Setup, start
 

@@ -11,10 +11,30 @@ from math import prod
 
 import torch
 import torchvision  # noqa: F401  its operators
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.lightvit import BiDimensionalAttention, LocalGlobalAttention
+
+
+def forward_tensors(model: nn.Module, images: Tensor):
+    """The network without post-processing, mmengine's ``mode='tensor'``.
+
+    Args:
+        model: A model of any of the three libraries.
+        images: Normalised images (B, C, h, w).
+    """
+    shape = tuple(images.shape[-2:])
+    metainfo = dict(
+        ori_shape=shape,
+        img_shape=shape,
+        pad_shape=shape,
+        batch_input_shape=shape,
+        scale_factor=(1.0, 1.0),
+    )
+    samples = [BaseDataElement(metainfo=metainfo) for _ in images]
+    return model(images, samples, mode='tensor')
 
 
 def _fused_attention_flops(

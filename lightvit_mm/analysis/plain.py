@@ -13,9 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.lightvit import LightViT
-
-HW = tuple[int, int]
+from ..models.lightvit import HW, LightViT
 
 
 def state_plainly(model: nn.Module) -> nn.Module:

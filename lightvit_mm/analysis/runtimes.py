@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.autograd.profiler import profile
 from torch.utils._pytree import tree_flatten
 
+from ..config import check_installed
 from ..deploy.sessions import Session, open_onnxruntime, open_openvino
-from ..hub import check_installed
 from .plain import state_plainly
 
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
@@ -272,7 +272,7 @@ def _start_file(runtime: str, model: nn.Module, setup: Setup, folder: Path) -> R
 
 
 def _quantize(source: Path, setup: Setup) -> Path:
-    from ..deploy.quantize import quantize_onnx
+    from ..deploy.int8 import quantize_onnx
 
     target = source.with_name('int8.onnx')
     # Speed does not depend on what the images show.

@@ -25,11 +25,10 @@ from mmengine.config import ConfigDict
 from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
 
-from .errors import ExportError
-from .modules import Exportable
+from .modules import Exportable, ExportError
 
 
-class Detector(Exportable):
+class MaskRCNN(Exportable):
     """Images and their sizes -> boxes, scores, labels and masks.
 
     ``sizes`` (B, 2) are the heights and widths of the images within the

@@ -10,11 +10,19 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from ..config import check_installed
 from ..files import PathLike, written_whole
-from ..hub import check_installed
-from .errors import ExportError
-from .metadata import HW, describe, fixed_size, test_steps
-from .modules import Exportable, take
+from ..models.lightvit import HW
+from .detector import MaskRCNN
+from .metadata import describe, fixed_size, preprocessing_steps
+from .modules import (
+    PARTS,
+    Backbone,
+    Classifier,
+    Exportable,
+    ExportError,
+    Segmentor,
+)
 
 # Where the file keeps its metadata, as JSON.
 KEY = 'lightvit_mm'
@@ -39,7 +47,7 @@ def export(
 
     Args:
         model: Model of ``cfg``, as of
-            :func:`lightvit_mm.analysis.attention_maps.load_model`.
+            :func:`lightvit_mm.trained.load_trained`.
         cfg: Config of any of the three libraries.
         path: The file; OpenVINO's weights lie beside it, in one that ends in
             .bin. Files that are there are replaced when all went well.
@@ -67,7 +75,7 @@ def export(
         )
     module = take(model, cfg, part)
     if size is None and (module.task == 'classification' or format == 'pt2'):
-        size = fixed_size(test_steps(cfg))
+        size = fixed_size(preprocessing_steps(cfg))
     if size is None and format == 'pt2':
         raise ExportError(
             'pt2 holds a network at one height and width, and the test '
@@ -96,6 +104,34 @@ def export(
             f'{", ".join(f for f in SUFFIXES if f != format)} to do'
         ) from error
     return size
+
+
+def take(model: nn.Module, cfg: Config, part: str = 'model') -> Exportable:
+    """What can be exported of a model.
+
+    Args:
+        model: Model of mmpretrain, mmdet or mmseg.
+        cfg: Its config.
+        part: 'model' for all of it, 'backbone' for its LightViT alone.
+
+    Raises:
+        ExportError: If it is not of a kind that can be exported.
+    """
+    if part not in PARTS:
+        raise ExportError(f'part={part!r} should be one of {PARTS}')
+    if part == 'backbone':
+        return Backbone(model)
+    library = cfg.get('default_scope')
+    if library == 'mmpretrain':
+        return Classifier(model)
+    if library == 'mmseg':
+        return Segmentor(model)
+    if library == 'mmdet':
+        return MaskRCNN(model)
+    raise ExportError(
+        f'default_scope={library!r} of the config should be mmpretrain, mmdet '
+        'or mmseg; --part backbone exports a backbone of any library'
+    )
 
 
 def _check_any_size(module: Exportable) -> None:

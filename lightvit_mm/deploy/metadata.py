@@ -18,11 +18,9 @@ from collections.abc import Sequence
 from mmengine.config import Config
 from torch import nn
 
-from ..classes import find_classes
-from .errors import ExportError
-from .modules import Exportable
-
-HW = tuple[int, int]
+from ..models.lightvit import HW
+from ..trained import InferenceError, find_classes, pipeline_of
+from .modules import Exportable, ExportError
 
 
 def describe(
@@ -51,7 +49,7 @@ def describe(
         task=module.task,
         outputs=list(module.outputs),
         classes=_classes(module, model, cfg),
-        steps=test_steps(cfg),
+        steps=preprocessing_steps(cfg),
         channel_order='rgb' if is_rgb else 'bgr',
         mean=preprocessor.mean.flatten().tolist() if is_normed else [0.0] * 3,
         std=preprocessor.std.flatten().tolist() if is_normed else [1.0] * 3,
@@ -70,20 +68,18 @@ def fixed_size(steps: Sequence[dict]) -> HW | None:
     return None
 
 
-def test_steps(cfg: Config) -> list[dict]:
+def preprocessing_steps(cfg: Config) -> list[dict]:
     """The ``steps`` of the metadata, from the test pipeline of a config.
 
     Raises:
         ExportError: If there is no pipeline, or it has other steps.
     """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
-    if 'pipeline' not in dataset:
-        raise ExportError(
-            'The config has no test_dataloader.dataset.pipeline: expected one '
-            'that says how images are prepared'
-        )
+    try:
+        pipeline = pipeline_of(cfg)
+    except InferenceError as error:
+        raise ExportError(str(error)) from error
     steps = []
-    for settings in dataset.pipeline:
+    for settings in pipeline:
         name = str(settings['type']).rpartition('.')[2]
         if name == 'CenterCrop':
             w, h = _pair(settings['crop_size'])

@@ -1,18 +1,15 @@
-"""Models as functions of tensors alone, which is what can be exported.
-
-Images are (B, 3, h, w), normalised. Each module names its task, its inputs
-and its outputs, and can make an example of its inputs.
-"""
-
 import copy
 
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..inference import find_backbone
-from .errors import ExportError
+from ..trained import find_backbone
+
+
+class ExportError(ValueError):
+    """What cannot be exported; the message says why and what can."""
+
 
 PARTS = ('model', 'backbone')
 
@@ -120,33 +117,3 @@ class Segmentor(Exportable):
             mode='bilinear',
             align_corners=self.model.align_corners,
         )
-
-
-def take(model: nn.Module, cfg: Config, part: str = 'model') -> Exportable:
-    """What can be exported of a model.
-
-    Args:
-        model: Model of mmpretrain, mmdet or mmseg.
-        cfg: Its config.
-        part: 'model' for all of it, 'backbone' for its LightViT alone.
-
-    Raises:
-        ExportError: If it is not of a kind that can be exported.
-    """
-    if part not in PARTS:
-        raise ExportError(f'part={part!r} should be one of {PARTS}')
-    if part == 'backbone':
-        return Backbone(model)
-    library = cfg.get('default_scope')
-    if library == 'mmpretrain':
-        return Classifier(model)
-    if library == 'mmseg':
-        return Segmentor(model)
-    if library == 'mmdet':
-        from .detector import Detector
-
-        return Detector(model)
-    raise ExportError(
-        f'default_scope={library!r} of the config should be mmpretrain, mmdet '
-        'or mmseg; --part backbone exports a backbone of any library'
-    )

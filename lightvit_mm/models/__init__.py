@@ -1,7 +1,8 @@
+"""The network, its necks and its plug-in for other backbones."""
+
 from .lightvit import BiDimensionalAttention, LightViT
-from .lightvit_fpn import LightViTFPN
+from .necks import LightViTFPN, LightViTTokenNeck
 from .plugin import with_bidimensional_attention
-from .token_neck import LightViTTokenNeck
 
 __all__ = [
     'BiDimensionalAttention',

@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..registry import MODELS
-from .utils import fit_state_dict, reject_unknown, take_backbone
+from .strict import fit_state_dict, reject_unknown, take_backbone
 
 try:
     from torch.compiler import is_compiling
@@ -812,8 +812,10 @@ class LightViT(BaseModule):
         Stages that are not built are left out. Output norms may be missing,
         as a classifier has none for the earlier stages.
         """
-        if not prefix:
-            take_backbone(state_dict)
+        if not prefix and any(key.startswith('backbone.') for key in state_dict):
+            weights = take_backbone(state_dict)
+            state_dict.clear()
+            state_dict.update(weights)
         stages = range(len(self.depths))
         fit_state_dict(
             self,
@@ -822,6 +824,8 @@ class LightViT(BaseModule):
             may_miss=[f'norm{i}.' for i in stages],
             may_exceed=[f'stages.{i}.' for i in stages[len(self.stages) :]]
             + [f'norm{i}.' for i in stages if i not in self.out_indices],
+            # Position biases are resized to the window.
+            may_reshape=['relative_position_bias_table', 'relative_position_index'],
         )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 

@@ -1,7 +1,6 @@
 """The tables and figures of the LightViT paper, made again."""
 
 from collections.abc import Callable
-from typing import Dict, List
 
 from ..analysis.report import Table
 from . import attention, complexity, throughput

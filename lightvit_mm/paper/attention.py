@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ..analysis.attention_maps import visualize
 from ..analysis.report import Table
-from ..hub import check_installed, read_config
-from ..inference import load_model
+from ..config import check_installed, read_config
+from ..trained import load_trained
 from .options import Options
 
 
@@ -23,7 +23,7 @@ def figure4(options: Options) -> list[Table]:
     """
     images = options.images or sample_photographs()
     cfg = read_config(options.config)
-    model = load_model(cfg, options.checkpoint, options.device)
+    model = load_trained(cfg, options.checkpoint, options.device)
     table = Table('Figure 4: global attention', ['Image', 'Picture'])
     for image in images:
         picture = f'figure4_{image.stem}.png'

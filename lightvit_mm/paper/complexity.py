@@ -10,14 +10,15 @@ from typing import NamedTuple
 import torch
 from mmengine.config import Config
 
-from .. import hub
 from ..analysis.complexity import (
     count_as_authors,
     count_parameters,
+    forward_tensors,
     multiply_adds_by_operator,
 )
-from ..analysis.models import build_model, forward_tensors
 from ..analysis.report import Table, difference
+from ..config import read_config
+from ..trained import build_model
 from .options import Options
 
 TWO_COUNTS = (
@@ -57,7 +58,7 @@ def classifier_cost(config: str) -> Cost:
     Args:
         config: A config of mmpretrain, by file or as PACKAGE::CONFIG.
     """
-    model = build_model(hub.read_config(config))
+    model = build_model(read_config(config))
     image = torch.rand(1, 3, 224, 224)
     by_operator = multiply_adds_by_operator(model, image)
     return Cost(
@@ -247,7 +248,7 @@ def table1(options: Options) -> list[Table]:
         ('S3', ['B=6 C=256 H=8', 'B=6 C=384 H=12', 'B=6 C=512 H=16']),
         ('global tokens', ['T=8', 'T=16', 'T=24']),
     ]
-    models = [build_model(hub.read_config(_in1k(size))).backbone for size in 'tsb']
+    models = [build_model(read_config(_in1k(size))).backbone for size in 'tsb']
     columns = [_architecture(model) for model in models]
     strides = ['1/8', '1/8', '1/16', '1/32', None]
     for (stage, texts), stride, *ours in zip(published, strides, *columns):
@@ -307,15 +308,15 @@ class Detector(NamedTuple):
 
 
 def _resnet(depth: int, channels: list[int]) -> Config:
-    config = hub.read_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
+    config = read_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
     config.model.backbone.depth = depth
     config.model.neck.in_channels = channels
     return config
 
 
 def _pvt(size: str) -> Config:
-    config = hub.read_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
-    pvt = hub.read_config(f'mmdet::pvt/retinanet_pvt-{size}_fpn_1x_coco.py')
+    config = read_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
+    pvt = read_config(f'mmdet::pvt/retinanet_pvt-{size}_fpn_1x_coco.py')
     config.model.backbone = pvt.model.backbone
     config.model.neck.in_channels = [64, 128, 320, 512]
     return config
@@ -355,9 +356,7 @@ def detectors() -> list[Detector]:
     }
     for size, figures in published.items():
         config = f'lightvit_mm::mask_rcnn_lightvit_{size}_1x.py'
-        rows.append(
-            Detector(f'LightViT-{size.upper()}', hub.read_config(config), *figures)
-        )
+        rows.append(Detector(f'LightViT-{size.upper()}', read_config(config), *figures))
     return rows
 
 

@@ -9,7 +9,6 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 import torch

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmengine.utils import mkdir_or_exist
 
+from lightvit_mm import cli
 from lightvit_mm.analysis import benchmark
 from lightvit_mm.analysis.runtimes import DEVICES, DTYPES, MODES, RUNTIMES, Setup
 
@@ -98,12 +99,10 @@ def main() -> None:
     names, out = options.pop('models'), options.pop('out')
     if options.pop('plain'):
         options['runtimes'] = ['plain', *options['runtimes']]
-    try:
+    with cli.short_errors():
         setup = Setup(**options)
         mkdir_or_exist(out)
         models = benchmark.build_all(names, setup)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        raise SystemExit(str(error)) from error
 
     results = benchmark.measure(models, setup)
     text = '\n'.join(table.markdown() for table in benchmark.tables(results, setup))

@@ -12,8 +12,9 @@ from lightvit_mm.analysis.complexity import (
     count_as_authors,
     count_multiply_adds,
     count_parameters,
+    forward_tensors,
 )
-from lightvit_mm.analysis.models import build_model, forward_tensors
+from lightvit_mm.trained import build_model
 
 SHAPES = dict(mmpretrain=(224, 224), mmdet=(800, 1280), mmseg=(512, 512))
 
@@ -34,10 +35,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with cli.short_errors():
         cfg = cli.read_config(args)
-    except (FileNotFoundError, ModuleNotFoundError) as error:
-        raise SystemExit(str(error)) from error
     if 'default_scope' not in cfg:
         raise SystemExit(
             f'{args.config} has no default_scope, which says '

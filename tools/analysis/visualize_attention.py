@@ -8,11 +8,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-import torch
-
 from lightvit_mm import cli
 from lightvit_mm.analysis.attention_maps import visualize
-from lightvit_mm.inference import InferenceError, load_model
+from lightvit_mm.trained import load_trained
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,12 +44,7 @@ def parse_args() -> argparse.Namespace:
         default=Path('work_dirs/attention'),
         help='folder for the pictures; default %(default)s',
     )
-    parser.add_argument(
-        '--device',
-        choices=['cpu', 'cuda'],
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='default %(default)s',
-    )
+    cli.add_device(parser)
     return parser.parse_args()
 
 
@@ -71,17 +64,13 @@ def picture_paths(args: argparse.Namespace) -> list[Path]:
 
 def main() -> None:
     args = parse_args()
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        raise SystemExit('--device cuda: PyTorch finds no GPU here; use cpu')
     pictures = picture_paths(args)
-    try:
+    with cli.short_errors():
         cfg = cli.read_config(args)
-        model = load_model(cfg, args.checkpoint, args.device)
+        model = load_trained(cfg, args.checkpoint, args.device)
         for i, (image, picture) in enumerate(zip(args.images, pictures), 1):
             visualize(model, cfg, image, picture, args.layer, args.head, args.size)
             print(f'[{i}/{len(pictures)}] {picture}', flush=True)
-    except (InferenceError, FileNotFoundError, ModuleNotFoundError) as error:
-        raise SystemExit(str(error)) from error
 
 
 if __name__ == '__main__':

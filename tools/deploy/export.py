@@ -7,11 +7,11 @@ files of onnxruntime and OpenVINO without any of OpenMMLab.
 import argparse
 from pathlib import Path
 
-from lightvit_mm import cli, hub
-from lightvit_mm.deploy.errors import ExportError
+from lightvit_mm import cli
+from lightvit_mm.config import check_installed
 from lightvit_mm.deploy.export import SUFFIXES, export
-from lightvit_mm.deploy.modules import PARTS
-from lightvit_mm.inference import load_model
+from lightvit_mm.deploy.modules import PARTS, ExportError
+from lightvit_mm.trained import load_trained
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,17 +66,17 @@ def default_path(args: argparse.Namespace) -> Path:
 def main() -> None:
     args = parse_args()
     path = args.out or default_path(args)
-    try:
+    with cli.short_errors():
         cfg = cli.read_config(args)
-        model = load_model(cfg, args.checkpoint)
+        model = load_trained(cfg, args.checkpoint)
         if args.int8 is None:
             size = export(model, cfg, path, args.format, args.size, args.part)
             extent = f'{size[0]} x {size[1]} pixels' if size else 'any size'
             print(f'{path}: takes any number of images of {extent}')
             return
-        hub.check_installed('onnx')
-        hub.check_installed('onnxruntime')
-        from lightvit_mm.deploy.quantize import export_int8, image_files
+        check_installed('onnx')
+        check_installed('onnxruntime')
+        from lightvit_mm.deploy.int8 import export_int8, image_files
 
         if not args.int8.is_dir():
             raise ExportError(f'--int8 {args.int8}: expected a folder of images')
@@ -84,8 +84,6 @@ def main() -> None:
             model, cfg, path, image_files(args.int8), args.format, args.size, args.part
         )
         print(f'{path}: agrees with float32, {agreement}')
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        raise SystemExit(str(error)) from error
 
 
 if __name__ == '__main__':

@@ -1,0 +1,154 @@
+"""Data sets of other formats, as their own class reads them."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.registry import Registry
+
+from ..config import walk
+from .report import Content, Finding, Kind, Picture, check_box
+from .sources import Source
+
+NOT_READ = Kind(
+    'data sets of a kind that is not looked into',
+    "Look at them with --show-dir. Those that are checked are of mmengine's "
+    'BaseDataset',
+    is_fault=False,
+)
+NOT_BUILT = Kind(
+    'data sets that cannot be built',
+    'See whether data_root, data_prefix, ann_file and the suffixes of files '
+    'are right, and the classes those of the data',
+)
+EMPTY = Kind(
+    'data sets without images',
+    'See whether data_root, data_prefix, ann_file and the suffixes of files, '
+    'as img_suffix, are right',
+)
+UNKNOWN_LABEL = Kind(
+    'labels of no class', 'Labels count from 0 to one less than the number of classes'
+)
+
+
+def read(
+    source: Source, registry: Registry, num_classes: int | None
+) -> tuple[Content | None, list[Finding]]:
+    """Build a data set without its pipeline and check what it lists.
+
+    Args:
+        source: The data set.
+        registry: Of data sets.
+        num_classes: Number of classes if the data set names none.
+
+    Returns:
+        What was read, None if it cannot be built, and what was found.
+    """
+    if not issubclass(source.cls, BaseDataset):
+        return None, [Finding(NOT_READ, source.file, source.cls.__name__)]
+    cfg = copy.deepcopy(source.cfg)
+    cfg.update(pipeline=[], serialize_data=False)
+    if isinstance(source.named_classes, str):
+        cfg.setdefault('metainfo', {})['classes'] = source.classes
+        cfg.pop('classes', None)
+    try:
+        dataset = registry.build(cfg)
+        dataset.full_init()
+    # Whatever its class raises is what training would stop at.
+    except Exception as error:
+        message = f'{type(error).__name__}: {error}'
+        return None, [Finding(NOT_BUILT, source.file, message)]
+    infos = dataset.data_list
+    if not infos:
+        return None, [Finding(EMPTY, source.file, 'no images')]
+
+    classes = dataset.metainfo.get('classes')
+    if 'thing_classes' in dataset.metainfo:
+        num_classes = None  # some heads count things alone, others stuff
+    elif classes is not None:
+        num_classes = len(classes)
+    pictures = [
+        _picture(info, source.file)
+        for info in infos
+        if isinstance(info.get('img_path'), str)
+    ]
+    content = Content(
+        pictures,
+        num_images=len(infos),
+        num_kept=len(infos),
+        num_annotations=sum(map(_num_annotations, infos)),
+        classes=None if classes is None else tuple(classes),
+        num_classes=num_classes,
+        label_of_value=_label_of_value(infos[0], source),
+    )
+    findings = [*_check_labels(infos, num_classes), *_check_boxes(infos)]
+    return content, findings
+
+
+def _picture(info: dict, file: str) -> Picture:
+    size = None
+    if 'width' in info and 'height' in info:
+        size = (info['width'], info['height'])
+    return Picture(
+        info['img_path'], f'an image of {file}', size, info.get('seg_map_path')
+    )
+
+
+def _labels(info: dict) -> list[Any]:
+    label = info.get('gt_label', [])
+    return list(np.atleast_1d(label)) if not isinstance(label, dict) else []
+
+
+def _num_annotations(info: dict) -> int:
+    return (
+        len(info.get('instances', []))
+        + len(_labels(info))
+        + bool(info.get('seg_map_path'))
+    )
+
+
+def _label_of_value(info: dict, source: Source) -> np.ndarray:
+    """What LoadAnnotations makes of each value (256, ) of a map."""
+    labels = np.arange(256)
+    reduces = info.get('reduce_zero_label') or any(
+        t.get('reduce_zero_label') for t in walk(source.transforms)
+    )
+    if reduces:
+        # 0 and 255 are ignored, as 255.
+        labels[1:255] -= 1
+        labels[0] = 255
+    before = labels.copy()
+    for old, new in (info.get('label_map') or {}).items():
+        labels[before == old] = new
+    return labels
+
+
+def _check_labels(infos: list[dict], num_classes: int | None) -> Iterator[Finding]:
+    for info in infos if num_classes is not None else ():
+        for label in _labels(info):
+            if not 0 <= label < num_classes:
+                yield Finding(
+                    UNKNOWN_LABEL,
+                    str(info.get('img_path')),
+                    f'label {label}, where the classes are 0 to {num_classes - 1}',
+                )
+
+
+def _check_boxes(infos: list[dict]) -> Iterator[Finding]:
+    for info in infos:
+        if 'width' not in info or 'height' not in info:
+            continue
+        size = (info['width'], info['height'])
+        for i, instance in enumerate(info.get('instances', [])):
+            x1, y1, x2, y2 = instance['bbox']
+            box = [x1, y1, x2 - x1, y2 - y1]
+            kind = check_box(box, size)
+            if kind is not None:
+                yield Finding(
+                    kind,
+                    str(info.get('img_path')),
+                    f'instance {i}: x, y, width, height {box}, image of '
+                    f'{size[0]} x {size[1]}',
+                )

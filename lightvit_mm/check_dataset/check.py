@@ -1,0 +1,165 @@
+"""Checks the data of a config."""
+
+from collections.abc import Iterator
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, Registry
+
+from ..config import SPLITS, check_installed, class_slots, learns_classes
+from . import any_dataset, coco
+from .pictures import (
+    Reader,
+    check_images,
+    check_masks,
+    ignored_labels,
+    image_reader,
+    map_reader,
+    read_files,
+)
+from .report import Content, Finding, Kind, Report, listed
+from .sources import Source, find_sources
+
+OTHER_CLASSES = Kind(
+    "data sets of other classes than the training set's",
+    'Give all data sets the same classes in the same order; what is learnt as '
+    'one class would be tested as another',
+)
+
+_Pair = tuple[Source, Content]
+
+
+def check(cfg: Config) -> Report:
+    """Look for what is wrong with the data sets of a config.
+
+    Each image is decoded once, whatever the number of splits that have it.
+
+    Args:
+        cfg: Config of mmpretrain, mmdet or mmseg.
+
+    Raises:
+        ModuleNotFoundError: If its library is not installed.
+        ValueError: If it names a data set that there is not.
+    """
+    report = Report()
+    scope = cfg.get('default_scope')
+    if scope is not None:
+        check_installed(scope)
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        sources = find_sources(cfg, registry)
+        pairs = _read(cfg, sources, registry, report)
+    files = read_files(_readers(pairs))
+    ignored = ignored_labels(cfg)
+    for source, content in pairs:
+        report.add(source.name, check_images(source, content, files))
+        report.add(source.name, check_masks(content, files, ignored))
+    _compare_classes(cfg, pairs, report)
+    report.summaries += _summaries(pairs)
+    return report
+
+
+def _read(
+    cfg: Config, sources: list[Source], registry: Registry, report: Report
+) -> list[_Pair]:
+    """Read the annotations of the data sets that can be read."""
+    numbers = [slot.num_classes for slot in class_slots(cfg)]
+    pairs = []
+    for source in sources:
+        report.add(source.name, source.check_classes_type(cfg.filename))
+        if coco.is_coco(source.cls):
+            content, findings = coco.read(source, cfg.filename)
+        else:
+            content, findings = any_dataset.read(
+                source, registry, numbers[0] if numbers else None
+            )
+        report.add(source.name, findings)
+        if content is not None:
+            pairs.append((source, content))
+    return pairs
+
+
+def _readers(pairs: list[_Pair]) -> dict[str, Reader | None]:
+    readers = {}
+    for source, content in pairs:
+        for picture in content.pictures:
+            readers[picture.path] = image_reader(source)
+            if picture.mask is not None:
+                readers[picture.mask] = map_reader(source)
+    return readers
+
+
+def _compare_classes(cfg: Config, pairs: list[_Pair], report: Report) -> None:
+    """Compare the classes of the data sets with the heads and each other."""
+    if not learns_classes(cfg):
+        return
+    splits_of_number: dict[int, list[str]] = {}
+    for source, content in pairs:
+        if content.num_classes is not None:
+            splits = splits_of_number.setdefault(content.num_classes, [])
+            splits += [x for x in source.splits if x not in splits]
+    for number, splits in splits_of_number.items():
+        report.add(', '.join(splits), check_heads(cfg, number))
+
+    trained = [pair for pair in pairs if pair[0].is_trained]
+    if not trained:
+        return
+    classes = trained[0][1].classes
+    for source, content in pairs:
+        if None not in (classes, content.classes) and (classes != content.classes):
+            report.add(
+                source.name,
+                [
+                    Finding(
+                        OTHER_CLASSES,
+                        source.file,
+                        f'{listed(content.classes)}; the training set '
+                        f'{trained[0][0].file} has {listed(classes)}',
+                    )
+                ],
+            )
+
+
+def _summaries(pairs: list[_Pair]) -> list[str]:
+    """A line per split; splits of the same data share one."""
+    contents: dict[tuple[int, ...], list[Content]] = {}
+    names: dict[tuple[int, ...], list[str]] = {}
+    for split in SPLITS:
+        of_split = [c for source, c in pairs if split in source.splits]
+        if of_split:
+            key = tuple(map(id, of_split))
+            contents[key] = of_split
+            names.setdefault(key, []).append(split)
+    return [
+        f'{", ".join(names[key])}: {_summary(of_split)}'
+        for key, of_split in contents.items()
+    ]
+
+
+def _summary(contents: list[Content]) -> str:
+    num_images, num_kept, num_annotations = (
+        sum(getattr(content, name) for content in contents)
+        for name in ('num_images', 'num_kept', 'num_annotations')
+    )
+    kept = '' if num_kept == num_images else f' ({num_kept} after filter_cfg)'
+    num_classes = max(content.num_classes or 0 for content in contents)
+    return (
+        f'{num_images} images{kept}, {num_annotations} annotations, '
+        f'{num_classes} classes'
+    )
+
+
+NUM_CLASSES = Kind(
+    'heads of another number of classes than the data',
+    'Set it to the number of classes of the data; if it is right, the classes '
+    'of the data set are not',
+)
+
+
+def check_heads(cfg: Config, num_classes: int) -> Iterator[Finding]:
+    """Heads for another number of classes than ``num_classes``."""
+    for slot in class_slots(cfg):
+        if slot.num_classes != num_classes:
+            yield Finding(
+                NUM_CLASSES,
+                cfg.filename,
+                f'{slot.path}={slot.num_classes}, the data have {num_classes}',
+            )

@@ -1,0 +1,445 @@
+"""COCO files, read as they are: broken ones may stop the library.
+
+The checks follow mmdet's CocoDataset and LoadAnnotations, and pycocotools
+where it evaluates.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from numbers import Real
+from typing import Any
+
+from mmengine.fileio import load
+
+from ..config import walk
+from .report import Content, Finding, Kind, Picture, check_box, listed
+from .sources import Source
+
+NO_MASK = Kind(
+    'annotations without a mask',
+    'The pipeline or the metric reads masks and stops at these: add a '
+    'segmentation, or train a detector of boxes only',
+)
+BAD_POLYGON = Kind(
+    'polygons that are none',
+    'A segmentation is a list of polygons [x1, y1, x2, y2, x3, y3, ...], each '
+    'of an even number of at least 6 numbers; others are left out',
+)
+BAD_RLE = Kind(
+    'run-length codes that cannot be read',
+    'A run-length code has counts, and the height and width of its image as size',
+)
+RLE_AS_POLYGON = Kind(
+    'run-length codes where polygons are read',
+    'They are ignored with poly2mask=False: set poly2mask=True in '
+    'LoadAnnotations, or store polygons',
+)
+
+
+def check_segmentation(
+    segmentation: Any, size: tuple[int, int], poly2mask: bool
+) -> Kind | None:
+    """What is wrong with a segmentation, None if nothing is.
+
+    Args:
+        segmentation: Of an annotation that is no crowd.
+        size: Width and height of the image.
+        poly2mask: Whether the pipeline turns polygons into bitmaps.
+    """
+    if not segmentation:
+        return NO_MASK
+    if isinstance(segmentation, list):
+        is_fine = all(_is_polygon(polygon) for polygon in segmentation)
+        return None if is_fine else BAD_POLYGON
+    if (
+        not isinstance(segmentation, dict)
+        or not isinstance(segmentation.get('counts'), (list, str))
+        or tuple(segmentation.get('size', ())) != size[::-1]
+    ):
+        return BAD_RLE
+    return None if poly2mask else RLE_AS_POLYGON
+
+
+def _is_polygon(polygon: Any) -> bool:
+    return (
+        isinstance(polygon, list)
+        and len(polygon) >= 6
+        and len(polygon) % 2 == 0
+        and all(isinstance(x, Real) for x in polygon)
+    )
+
+
+UNREADABLE = Kind(
+    'annotation files that cannot be read',
+    "Set data_root and ann_file of the data set to a JSON file in COCO's "
+    'format, with images, annotations and categories',
+)
+NO_FIELD = Kind(
+    'entries without a field that is read',
+    'Add the field; without it, the library stops at the entry',
+)
+NO_CROWD_FLAG = Kind(
+    "annotations without iscrowd where COCO's metric evaluates",
+    'Add iscrowd=0; without it, the evaluation after the first epoch stops',
+)
+DUPLICATED = Kind(
+    'duplicated ids or names',
+    'Give each image, annotation and category an id of its own, and each '
+    'category a name of its own',
+)
+UNKNOWN = Kind(
+    'annotations of images or categories that are not there',
+    'Correct their image_id or category_id; they are left out without a word',
+)
+BACKGROUND = Kind(
+    'categories for the background',
+    'Remove the category, and its name from the classes: mmdet counts '
+    'classes without background',
+)
+CLASSES = Kind(
+    'classes that are not the categories of the file',
+    'Set metainfo=dict(classes=(...)) of the data set to the names of the '
+    'categories, letter by letter. With wrong ones, every AP is 0 or -1',
+)
+LEFT_OUT = Kind(
+    'categories left out as they are no classes',
+    'Name them in metainfo.classes and count them in num_classes; if they '
+    'are left out on purpose, go on',
+)
+ORDER = Kind(
+    'classes in another order than the categories of the file',
+    'Order metainfo.classes as the categories: mmdet numbers classes as the '
+    'file does, whatever the order of their names',
+)
+ONLY_CROWDS = Kind(
+    'data sets of crowds only',
+    'Set iscrowd=0 for single objects: nothing is learnt from crowds',
+)
+CROWD_IMAGE = Kind(
+    'images with crowds only',
+    'Set iscrowd=0 if they are single objects: nothing is learnt from crowds',
+    is_fault=False,
+)
+EMPTY = Kind(
+    'data sets without images',
+    'See whether ann_file is the right one, and whether filter_cfg leaves any image',
+)
+NO_ANNOTATION = Kind(
+    'data sets without annotations', 'See whether ann_file is the right one'
+)
+OTHER_FILE = Kind(
+    "metrics on another file than the data set's",
+    'Set ann_file of the evaluator to that of the data set',
+)
+
+_FIELDS = dict(
+    images=('id', 'file_name', 'width', 'height'),
+    annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
+    categories=('id', 'name'),
+)
+_BACKGROUND = {'background', '__background__', '_background_'}
+
+
+def is_coco(cls: type) -> bool:
+    """Whether a data set reads its file as mmdet's CocoDataset does."""
+    return all(
+        getattr(cls, method, cls).__qualname__ == f'CocoDataset.{method}'
+        for method in ('load_data_list', 'parse_data_info')
+    )
+
+
+def read(source: Source, config: str) -> tuple[Content | None, list[Finding]]:
+    """Read and check the annotations of a data set.
+
+    Args:
+        source: A data set for which :func:`is_coco`.
+        config: File of the config.
+
+    Returns:
+        What was read, None if nothing can be, and what was found.
+    """
+    path = source.file
+    try:
+        data = load(path)
+        if not isinstance(data, dict):
+            raise ValueError(f'it holds a {type(data).__name__}')
+        missing = [x for x in ('images', 'categories') if x not in data]
+        if missing:
+            raise ValueError(f'it has no {" and no ".join(missing)}')
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or str(error)
+        return None, [Finding(UNREADABLE, path, reason)]
+    coco = CocoFile(path, source, data)
+    checks = (
+        coco.check_fields,
+        coco.check_ids,
+        coco.check_references,
+        coco.check_classes,
+        coco.check_boxes,
+        coco.check_masks,
+        coco.check_crowds,
+        coco.check_emptiness,
+    )
+    findings = [finding for check in checks for finding in check()]
+    findings += check_evaluators(source, config)
+    return coco.content(), findings
+
+
+def check_evaluators(source: Source, config: str) -> Iterator[Finding]:
+    """Metrics that read another file than the data set."""
+    for metric in source.metrics:
+        ann_file = metric.get('ann_file')
+        if ann_file and os.path.realpath(ann_file) != os.path.realpath(source.file):
+            yield Finding(
+                OTHER_FILE,
+                config,
+                f'the evaluator of {source.name} reads ann_file={ann_file}, '
+                f'the data set {source.file}',
+            )
+
+
+class CocoFile:
+    """Annotations, of which entries that lack a field are set aside.
+
+    Args:
+        path: The file.
+        source: The data set that reads it.
+        data: What it holds.
+    """
+
+    def __init__(self, path: str, source: Source, data: dict) -> None:
+        self.path = path
+        self.source = source
+        self.data = data
+        images, self.annotations, self.categories = (
+            [x for x in data.get(part, []) if not _missing(part, x)] for part in _FIELDS
+        )
+        self.images = {x['id']: x for x in images}
+        self.names = [x['name'] for x in self.categories if not _is_background(x)]
+        self.classes = source.classes or ()
+        self.are_classes_there = set(self.classes) <= {
+            x['name'] for x in self.categories
+        }
+        # mmdet skips ignored annotations, and those without an image.
+        self.annotations = [x for x in self.annotations if not x.get('ignore')]
+
+    def content(self) -> Content:
+        prefix = self.source.cfg.get('data_prefix') or {}
+        folder = self.source.join(prefix.get('img', ''))
+        pictures = [
+            Picture(
+                os.path.join(folder, image['file_name']),
+                f'image {image["id"]} of {self.path}',
+                size=(image['width'], image['height']),
+            )
+            for image in self.images.values()
+        ]
+        num_classes = len(self.classes)
+        # Classes that come from COCO itself, not from the config, will be
+        # the categories once they are corrected.
+        if not self.are_classes_there and self.source.named_classes is None:
+            num_classes = len(self.names)
+        return Content(
+            pictures,
+            num_images=len(self.data['images']),
+            num_kept=len(self._kept()),
+            num_annotations=len(self.data.get('annotations', [])),
+            classes=self.classes,
+            num_classes=num_classes,
+        )
+
+    def check_fields(self) -> Iterator[Finding]:
+        for part in _FIELDS:
+            for i, entry in enumerate(self.data.get(part, [])):
+                missing = _missing(part, entry)
+                if missing:
+                    yield self._found(
+                        NO_FIELD,
+                        f'{part}[{i}] (id {entry.get("id")}) has no '
+                        f'{" and no ".join(missing)}',
+                    )
+        if self.source.is_evaluated:
+            for annotation in self.annotations:
+                if 'iscrowd' not in annotation:
+                    yield self._found(NO_CROWD_FLAG, self._name(annotation))
+
+    def check_ids(self) -> Iterator[Finding]:
+        for part in _FIELDS:
+            entries = self.data.get(part, [])
+            for i, count in Counter(x.get('id') for x in entries).items():
+                if count > 1 and i is not None:
+                    yield self._found(DUPLICATED, f'{count} {part} have the id {i}')
+        names = Counter(x['name'] for x in self.categories)
+        for name, count in names.items():
+            if count > 1:
+                yield self._found(
+                    DUPLICATED, f'{count} categories have the name {name!r}'
+                )
+
+    def check_references(self) -> Iterator[Finding]:
+        images, categories = (
+            {x.get('id') for x in self.data[part]} for part in ('images', 'categories')
+        )
+        for x in self.annotations:
+            if x['image_id'] not in images:
+                yield self._found(
+                    UNKNOWN,
+                    f'annotation {x["id"]}: there is no image {x["image_id"]!r}',
+                )
+            if x['category_id'] not in categories:
+                yield self._found(
+                    UNKNOWN,
+                    f'{self._name(x)}: there is no category {x["category_id"]!r}',
+                )
+
+    def check_classes(self) -> Iterator[Finding]:
+        for category in self.categories:
+            if _is_background(category):
+                yield self._found(
+                    BACKGROUND, f'category {category["id"]}, {category["name"]!r}'
+                )
+        wanted = set(self.classes)
+        left_out = [name for name in self.names if name not in wanted]
+        if not self.are_classes_there:
+            names = {x['name'] for x in self.categories}
+            missing = [name for name in self.classes if name not in names]
+            yield self._found(
+                CLASSES,
+                f'only in the config: {listed(missing)}; only in '
+                f'the file: {listed(left_out)}',
+            )
+            return
+        wanted_ids = {x['id'] for x in self.categories if x['name'] in wanted}
+        counts = Counter(x['category_id'] for x in self.annotations)
+        for category in self.categories:
+            count = counts[category['id']]
+            if (
+                category['name'] in left_out
+                and count
+                and category['id'] not in wanted_ids
+            ):
+                yield self._found(
+                    LEFT_OUT,
+                    f'category {category["id"]}, '
+                    f'{category["name"]!r}: {count} annotations',
+                )
+        ordered = [x['name'] for x in self.categories if x['name'] in wanted]
+        for i, names in enumerate(zip(self.classes, ordered)):
+            if len(set(names)) > 1 and len(ordered) == len(self.classes):
+                yield self._found(
+                    ORDER,
+                    f'class {i} is {names[1]!r} in the file and '
+                    f'{names[0]!r} in the config',
+                )
+
+    def check_boxes(self) -> Iterator[Finding]:
+        for x, image in self._annotations_of_images():
+            kind = check_box(x['bbox'], (image['width'], image['height']), x['area'])
+            if kind is not None:
+                yield self._found(
+                    kind,
+                    f'{self._name(x)}: bbox {x["bbox"]}, area '
+                    f'{x["area"]}, image of {image["width"]} x '
+                    f'{image["height"]}',
+                )
+
+    def check_masks(self) -> Iterator[Finding]:
+        if not self.source.needs_masks:
+            return
+        poly2mask = all(t.get('poly2mask', True) for t in walk(self.source.transforms))
+        for x, image in self._annotations_of_images():
+            if x.get('iscrowd'):
+                continue
+            kind = check_segmentation(
+                x.get('segmentation'), (image['width'], image['height']), poly2mask
+            )
+            if kind is not None:
+                yield self._found(
+                    kind,
+                    f'{self._name(x)}: segmentation '
+                    f'{_shortened(x.get("segmentation"))}',
+                )
+
+    def check_crowds(self) -> Iterator[Finding]:
+        are_crowds = defaultdict(list)
+        for x, image in self._annotations_of_images():
+            are_crowds[image['id']].append(bool(x.get('iscrowd')))
+        images = [i for i, crowds in are_crowds.items() if all(crowds)]
+        if images and len(images) == len(are_crowds):
+            num = sum(map(len, are_crowds.values()))
+            yield self._found(ONLY_CROWDS, f'all {num} annotations')
+        elif self.source.is_trained:
+            for i in images:
+                yield self._found(
+                    CROWD_IMAGE,
+                    f'image {i} ({self.images[i]["file_name"]}): '
+                    f'{len(are_crowds[i])} annotations',
+                )
+
+    def check_emptiness(self) -> Iterator[Finding]:
+        filter_cfg = self.source.cfg.get('filter_cfg') or {}
+        if not self.data['images']:
+            yield self._found(EMPTY, 'no images')
+        elif not self.data.get('annotations'):
+            # A test set may be without, and so may images of a training set
+            # that are kept for their background or a teacher.
+            keeps = filter_cfg.get('filter_empty_gt') is False
+            if 'val' in self.source.splits or (self.source.is_trained and not keeps):
+                yield self._found(NO_ANNOTATION, 'no annotations')
+        elif filter_cfg and not self._kept():
+            yield self._found(
+                EMPTY,
+                f'none of {len(self.data["images"])} images is left by '
+                f'filter_cfg={dict(filter_cfg)}',
+            )
+
+    def _kept(self) -> list[Any]:
+        """Ids of the images after filter_cfg, as CocoDataset.filter_data."""
+        cfg = self.source.cfg
+        filter_cfg = {} if cfg.get('test_mode') else cfg.get('filter_cfg')
+        kept = list(self.images.values())
+        if not filter_cfg:
+            return [x['id'] for x in kept]
+        if filter_cfg.get('filter_empty_gt'):
+            # All categories stand for classes that have to be corrected.
+            wanted = {
+                x['id']
+                for x in self.categories
+                if not self.are_classes_there or x['name'] in self.classes
+            }
+            annotated = {
+                x['image_id']
+                for x in self.data.get('annotations', [])
+                if x.get('category_id') in wanted
+            }
+            kept = [x for x in kept if x['id'] in annotated]
+        min_size = filter_cfg.get('min_size', 0)
+        return [x['id'] for x in kept if min(x['width'], x['height']) >= min_size]
+
+    def _annotations_of_images(self) -> Iterator[tuple[dict, dict]]:
+        for annotation in self.annotations:
+            image = self.images.get(annotation['image_id'])
+            if image is not None:
+                yield annotation, image
+
+    def _name(self, annotation: dict) -> str:
+        image = self.images.get(annotation['image_id'])
+        of = f' of {image["file_name"]}' if image else ''
+        return f'annotation {annotation["id"]}{of}'
+
+    def _found(self, kind: Kind, entry: str) -> Finding:
+        return Finding(kind, self.path, entry)
+
+
+def _is_background(category: dict) -> bool:
+    return str(category['name']).lower() in _BACKGROUND
+
+
+def _missing(part: str, entry: dict) -> list[str]:
+    return [field for field in _FIELDS[part] if field not in entry]
+
+
+def _shortened(value: Any, most: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f'{text[:most]}...'

@@ -1,0 +1,61 @@
+"""Patches that make configs and models known by name."""
+
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+_PACKAGE = Path(__file__).parents[1]
+_MIM = _PACKAGE / '.mim'
+# The folder of configs/ and model-index.yml: of the wheel, or of the repository.
+ROOT = _MIM if _MIM.is_dir() else _PACKAGE.parent
+
+
+def find_own_configs(module: ModuleType) -> None:
+    """Make ``lightvit_mm::CONFIG.py`` a name for this package's configs.
+
+    Args:
+        module: ``mmengine.config``.
+    """
+    get_cfg_path = module.Config._get_cfg_path
+
+    def get_own_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        package, _, name = cfg_path.partition('::')
+        if package != _PACKAGE.name:
+            return get_cfg_path(cfg_path, filename)
+        # No scope: each config names its library in default_scope.
+        return str(ROOT / 'configs' / name), None
+
+    module.Config._get_cfg_path = staticmethod(get_own_cfg_path)
+
+
+def find_fork_configs(module: ModuleType) -> None:
+    """Give mmengine the names of the fork's distributions, if they are installed.
+
+    Args:
+        module: ``mmengine.config``.
+    """
+    packages = module.utils.MODULE2PACKAGE
+    packages.update(
+        {
+            name: name
+            for name, distribution in packages.items()
+            if name != distribution and _is_installed(f'onedl-{distribution}')
+        }
+    )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def register_models(module: ModuleType) -> None:
+    """Add the models of ``model-index.yml`` to mmpretrain's.
+
+    Args:
+        module: ``mmpretrain.apis``.
+    """
+    module.ModelHub.register_model_index(ROOT / 'model-index.yml', config_prefix=ROOT)

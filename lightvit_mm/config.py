@@ -1,0 +1,182 @@
+"""Configs: reading them, and what they say about datasets and classes."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config, ConfigDict
+
+from .compat.configs import ROOT
+
+SPLITS = ('train', 'val', 'test')
+
+# Where num_classes counts something else: objects against background,
+# classes of another dataset or task, people, borders.
+_OTHER_KEYS = ('rpn_head', 'semantic_head', 'task_heads', 'reid')
+_OTHER_TYPES = ('STDCHead', 'LinearReIDHead')
+
+
+def read_config(name: str) -> Config:
+    """Read a config.
+
+    Args:
+        name: A file, or PACKAGE::CONFIG for a config of an installed package.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+        ModuleNotFoundError: If the package is not installed.
+    """
+    package, separator, file = name.rpartition('::')
+    folder = _config_folder(package) if separator else Path()
+    path = folder / file
+    if not path.is_file():
+        if separator:
+            known = [
+                f'{package}::{other.relative_to(folder)}'
+                for other in folder.rglob('*.py')
+            ]
+        else:
+            known = [str(other) for other in path.parent.glob('*.py')]
+        raise FileNotFoundError(
+            f'There is no config {name}{close_to(name, known)}. Name a file, '
+            'or PACKAGE::CONFIG for a config of an installed package'
+        )
+    return Config.fromfile(path)
+
+
+def _config_folder(package: str) -> Path:
+    if package == __package__:
+        return ROOT / 'configs'
+    check_installed(package)
+    return Path(find_spec(package).origin).parent / '.mim/configs'
+
+
+def check_installed(module: str) -> None:
+    """Raise a ModuleNotFoundError with the pip command if a module is missing."""
+    if find_spec(module) is None:
+        packages = dict(mmseg='mmsegmentation', sklearn='scikit-learn')
+        raise ModuleNotFoundError(
+            f'{module} is not installed: pip install {packages.get(module, module)}'
+        )
+
+
+def close_to(name: str, known: Sequence[str]) -> str:
+    """A clause that lists known names similar to a mistyped one, or ''."""
+    matches = difflib.get_close_matches(name, known)
+    return ' (close to it: ' + ', '.join(matches) + ')' if matches else ''
+
+
+def walk(node: Any) -> Iterator[dict]:
+    """All dicts in nested dicts, lists and tuples."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from walk(child)
+
+
+def type_name(cfg: dict) -> str:
+    """Name of the class that a config builds, '' if it builds none."""
+    kind = cfg.get('type', '')
+    return getattr(kind, '__name__', str(kind).rpartition('.')[2])
+
+
+class DatasetSlot(NamedTuple):
+    """A dataset in a config.
+
+    Args:
+        split: 'train', 'val' or 'test'.
+        path: Where it stands, such as 'train_dataloader.dataset'.
+        cfg: Its config.
+    """
+
+    split: str
+    path: str
+    cfg: ConfigDict
+
+
+def datasets(cfg: Config) -> Iterator[DatasetSlot]:
+    """The datasets of a config, without wrappers such as ConcatDataset."""
+    for split in SPLITS:
+        dataloader = cfg.get(f'{split}_dataloader')
+        if dataloader:
+            path = f'{split}_dataloader.dataset'
+            for slot in _unwrap(path, dataloader.dataset):
+                yield DatasetSlot(split, *slot)
+
+
+def _unwrap(path: str, cfg: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
+    if 'dataset' in cfg:
+        yield from _unwrap(f'{path}.dataset', cfg.dataset)
+    elif 'datasets' in cfg:
+        for i, dataset in enumerate(cfg.datasets):
+            yield from _unwrap(f'{path}.datasets[{i}]', dataset)
+    else:
+        yield path, cfg
+
+
+class ClassSlot(NamedTuple):
+    """A ``num_classes`` that is the number of classes of the dataset.
+
+    Args:
+        path: Where it stands, such as 'model.bbox_head.num_classes'.
+        owner: The dict that holds it.
+    """
+
+    path: str
+    owner: dict
+
+    @property
+    def num_classes(self) -> int:
+        """Its value."""
+        return self.owner['num_classes']
+
+
+def class_slots(cfg: Config) -> Iterator[ClassSlot]:
+    """Each ``num_classes`` of a config that is that of the dataset.
+
+    Heads for other classes are left out: an RPN tells objects from background,
+    and HTC's semantic head learns the 183 classes of COCO-Stuff.
+    """
+    if learns_classes(cfg):
+        yield from _class_slots(cfg.get('data_preprocessor'), 'data_preprocessor', True)
+        yield from _class_slots(cfg.get('model'), 'model', False)
+
+
+def _class_slots(node: Any, path: str, counts: bool) -> Iterator[ClassSlot]:
+    """The slots below a node; ``counts`` if its num_classes is the dataset's."""
+    if isinstance(node, (list, tuple)):
+        for i, child in enumerate(node):
+            yield from _class_slots(child, f'{path}[{i}]', counts)
+    if not isinstance(node, Mapping) or type_name(node) in _OTHER_TYPES:
+        return
+    for key, child in node.items():
+        if key == 'num_classes':
+            # Some backbones are classifiers if it is above 0.
+            if counts and child is not None and child > 0:
+                yield ClassSlot(f'{path}.{key}', node)
+        elif key not in _OTHER_KEYS:
+            is_counting = key.endswith('head') or key in (
+                'backbone',
+                'data_preprocessor',
+            )
+            yield from _class_slots(child, f'{path}.{key}', counts or is_counting)
+
+
+def learns_classes(cfg: Config) -> bool:
+    """Whether the model learns the classes of its dataset.
+
+    It does not if it takes them as text, or if it tracks objects of some of
+    them only.
+    """
+    model = cfg.get('model') or {}
+    return 'language_model' not in model and 'tracker' not in model
+
+
+def set_num_classes(cfg: Config, num_classes: int) -> None:
+    """Set the number of classes of the dataset everywhere in a config."""
+    for slot in list(class_slots(cfg)):
+        slot.owner['num_classes'] = num_classes

@@ -1,2 +1,0 @@
-class ExportError(ValueError):
-    """What cannot be exported; the message says why and what can."""

@@ -1,0 +1,1 @@
+"""Runners, datasets and optimizer constructors."""

@@ -1,0 +1,122 @@
+"""Arguments and weights that do not fit are errors."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+
+def reject_unknown(cls: type, unknown: dict[str, Any]) -> None:
+    """Raise a TypeError that lists what ``cls`` takes if anything is unknown.
+
+    Python's own error names the wrong argument, but not the right ones, and a
+    config has no editor that would show them.
+    """
+    if unknown:
+        known = [
+            name
+            for name, parameter in inspect.signature(cls).parameters.items()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        raise TypeError(
+            f'{cls.__name__} has no argument '
+            f'{", ".join(map(repr, unknown))}; it takes '
+            f'{", ".join(known)}'
+        )
+
+
+def take_backbone(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's part of a whole model's state dict, without its prefix.
+
+    The log lists the tensors that are left out.
+    """
+    start = 'backbone.'
+    left_out = [key for key in state_dict if not key.startswith(start)]
+    print_log(
+        f'The backbone of a whole model; left out: {", ".join(left_out)}',
+        logger='current',
+    )
+    return {
+        key[len(start) :]: value
+        for key, value in state_dict.items()
+        if key.startswith(start)
+    }
+
+
+def fit_state_dict(
+    module: nn.Module,
+    state_dict: dict[str, Tensor],
+    prefix: str,
+    may_miss: Sequence[str] = (),
+    may_exceed: Sequence[str] = (),
+    may_reshape: Sequence[str] = (),
+) -> None:
+    """Make a module's part of a state dict fit it, or raise.
+
+    mmengine loads ``load_from`` and ``init_cfg`` without being strict: it
+    warns of weights that do not fit and trains on with random ones.
+
+    Args:
+        module: Where the weights will go.
+        state_dict: Weights; names that are left out are removed from it.
+        prefix: Prefix of the module's names in it.
+        may_miss: Starts of names that it may lack.
+        may_exceed: Starts of names that are left out of it.
+        may_reshape: Ends of names whose tensors may have another shape.
+
+    Raises:
+        RuntimeError: If weights are missing, left over or of another shape.
+    """
+    name = type(module).__name__
+    own = module.state_dict()
+    given = {
+        key[len(prefix) :]: value
+        for key, value in state_dict.items()
+        if key.startswith(prefix)
+    }
+    for key in set(given) - set(own):
+        if key.startswith(tuple(may_exceed)):
+            del given[key], state_dict[prefix + key]
+
+    missing = [
+        key for key in own if key not in given and not key.startswith(tuple(may_miss))
+    ]
+    left_over = [key for key in given if key not in own]
+    reshaped = [
+        f'{key} is {tuple(given[key].shape)}, not {tuple(own[key].shape)}'
+        for key in own.keys() & given.keys()
+        if given[key].shape != own[key].shape and not key.endswith(tuple(may_reshape))
+    ]
+    if missing or left_over or reshaped:
+        raise RuntimeError(
+            f'The weights do not fit this {name} (prefix {prefix!r}). '
+            f'Missing: {missing or "nothing"}. Left over: '
+            f'{left_over or "nothing"}. Of another shape: '
+            f'{sorted(reshaped) or "nothing"}. Check the options of the model '
+            "(arch, num_tokens, in_channels) and init_cfg's prefix "
+            "('backbone.' for a whole model). A classifier goes into a "
+            'detector by init_cfg of its backbone, not by load_from; weights '
+            "in the authors' layout go through tools/convert_checkpoint.py."
+        )
+    new = [key for key in own if key not in given]
+    print_log(
+        f'{name}: {len(given)} of {len(own)} tensors loaded'
+        + (f'; initialised anew: {", ".join(new)}' if new else ''),
+        logger='current',
+    )
+
+
+class StrictLoading:
+    """Mixin of a module that refuses weights that do not fit.
+
+    It does so whoever loads them. mmengine loads ``load_from`` and ``init_cfg``
+    without being strict: it warns and trains on with random weights.
+    """
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args, **kwargs
+    ) -> None:
+        fit_state_dict(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

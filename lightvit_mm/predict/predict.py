@@ -1,0 +1,152 @@
+"""Predictions in COCO's format, written while they come."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+
+from mmengine.config import Config
+from rich.progress import track
+
+from .. import __version__
+from ..config import check_installed
+from ..files import PathLike, written_whole
+from ..trained import load_trained, pipeline_of
+from .media import open_source
+from .tasks import make_task
+
+
+class CocoStream:
+    """A COCO file that is written image by image.
+
+    Images and annotations are numbered from 1. The id of a category is the
+    index of its class, from 0.
+
+    Args:
+        file: Where it is written to; it is whole after :meth:`close`.
+        info: Plain values that say where the predictions are from.
+        classes: Names, in the order of the model's outputs.
+    """
+
+    def __init__(self, file: TextIO, info: dict, classes: Sequence[str]) -> None:
+        self.file = file
+        self.images: list[str] = []
+        self.num_annotations = 0
+        categories = [dict(id=i, name=name) for i, name in enumerate(classes)]
+        file.write(
+            f'{{"info": {json.dumps(info)},\n'
+            f'"categories": {json.dumps(categories)},\n'
+            '"annotations": ['
+        )
+
+    def add(
+        self, name: str, size: tuple[int, int], annotations: Sequence[dict]
+    ) -> None:
+        """Add an image and what was found in it.
+
+        Args:
+            name: Its ``file_name``.
+            size: Height and width in pixels.
+            annotations: Annotations without ``id`` and ``image_id``.
+        """
+        height, width = size
+        image = dict(
+            id=len(self.images) + 1, file_name=name, width=width, height=height
+        )
+        self.images.append(json.dumps(image))
+        for annotation in annotations:
+            separator = ',\n' if self.num_annotations else '\n'
+            self.num_annotations += 1
+            numbered = dict(id=self.num_annotations, image_id=image['id'], **annotation)
+            self.file.write(separator + json.dumps(numbered))
+
+    def close(self) -> None:
+        """Write what comes behind the last annotation."""
+        images = ',\n'.join(self.images)
+        self.file.write(f'\n],\n"images": [\n{images}\n]}}\n')
+
+
+LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
+FILE = 'predictions.json'
+
+
+def predict(
+    cfg: Config,
+    checkpoint: PathLike,
+    source: PathLike,
+    out: PathLike,
+    score_thr: float = 0.3,
+    device: str = 'cpu',
+) -> int:
+    """Predict, draw and describe all that is in images or a video.
+
+    It writes ``out``/pictures, of a segmentor also ``out``/masks, and last of
+    all ``out``/predictions.json. One image at a time is held in memory.
+
+    Args:
+        cfg: Config of any of the three libraries.
+        checkpoint: File or address, such as lightvit://tiny-in1k.
+        source: As for :func:`lightvit_mm.predict.media.open_source`.
+        out: Folder for the results. Files that are there are replaced.
+        score_thr: Score that a detection has to exceed to be drawn and
+            written.
+        device: Where the model runs.
+
+    Returns:
+        The number of images or frames.
+
+    Raises:
+        ValueError: If the source, the checkpoint or the config cannot be
+            used.
+        OSError: If the source is not there, or a file cannot be written.
+        ModuleNotFoundError: If a package is missing.
+    """
+    source, out = Path(source), Path(out)
+    if not 0 <= score_thr <= 1:
+        raise ValueError(f'score_thr={score_thr} should be in 0 to 1')
+    frames = open_source(source, out)
+    _check_whole(cfg)
+    model = load_trained(cfg, checkpoint, device)
+    task = make_task(model, cfg, score_thr)
+    info = dict(
+        description=f'Predictions by lightvit_mm {__version__}',
+        date_created=datetime.now().isoformat(timespec='seconds'),
+        config=str(cfg.filename),
+        checkpoint=str(checkpoint),
+        source=str(source),
+    )
+
+    _make_folder(out)
+    # One that is there is about the pictures that are replaced now.
+    (out / FILE).unlink(missing_ok=True)
+    with written_whole(out / FILE) as draft, frames.drawn(out) as write:
+        with open(draft, 'w') as file:
+            coco = CocoStream(file, info, model.dataset_meta['classes'])
+            for name, image in track(frames, 'Predicting'):
+                sample = task.predict(image)
+                coco.add(name, image.shape[:2], task.annotations(sample))
+                write(name, task.draw(image, sample), task.mask(sample))
+            coco.close()
+    return len(coco.images)
+
+
+def _check_whole(cfg: Config) -> None:
+    scope = cfg.get('default_scope')
+    if scope not in LIBRARIES:
+        raise ValueError(
+            f'default_scope={scope!r} of the config should be '
+            f'one of {", ".join(LIBRARIES)}'
+        )
+    check_installed(scope)
+    pipeline_of(cfg)
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f'The folder {out} for the results cannot be made '
+            f'({error.strerror}): name another'
+        ) from error

@@ -1,0 +1,29 @@
+"""Finds lightvit_mm's substitute for mmcv's operators where mmcv has none.
+
+``lightvit_mm.pth`` imports this module whenever Python starts: mmdet imports
+``mmcv._ext`` before its registry looks up a name such as ``lightvit_mm.LightViT``.
+The environment variable LIGHTVIT_MM_NO_FINDER, set to any value, disables it.
+"""
+
+import os
+import sys
+
+
+class MmcvExtFinder:
+    """The last finder of all: operators that mmcv has itself are found first."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != 'mmcv._ext':
+            return None
+        from importlib.util import find_spec, spec_from_file_location
+
+        package = find_spec('lightvit_mm')
+        if package is None:
+            return None
+        folder = package.submodule_search_locations[0]
+        return spec_from_file_location(name, f'{folder}/compat/mmcv_ext.py')
+
+
+if 'LIGHTVIT_MM_NO_FINDER' not in os.environ:
+    sys.meta_path.append(MmcvExtFinder)

@@ -1,0 +1,544 @@
+"""Figure 4: the weights of the global attention, and their picture."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+from lightvit_mm import LightViT
+from lightvit_mm.analysis import attention_maps
+from lightvit_mm.analysis.attention_maps import (
+    AttentionMapError,
+    draw_attention,
+    global_attention_maps,
+    visualize,
+)
+from lightvit_mm.trained import (
+    InferenceError,
+    find_backbone,
+    load_trained,
+    network_input,
+)
+
+from .. import reference
+
+ROOT = Path(__file__).parents[2]
+TOOL = str(ROOT / 'tools/analysis/visualize_attention.py')
+
+ARCH = dict(
+    embed_dims=(8, 16), depths=(1, 2), num_heads=(2, 4), mlp_ratios=(2, 2), num_tokens=3
+)
+
+
+def sharpen(model):
+    """Weights as far from uniform as those of a trained model."""
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if 'qkv' in name or 'kv_global' in name or 'global_token' in name:
+            torch.nn.init.normal_(parameter)
+
+
+@pytest.fixture
+def backbone():
+    model = LightViT(ARCH, out_indices=(0, 1)).eval()
+    sharpen(model)
+    return model
+
+
+def plain_maps(x, hw, num_heads, num_tokens, weights):
+    """Eq. 2 and 3 for one image (T + N, C): twice (heads, T, H, W)."""
+    q, k, v = reference.linear(x, weights, 'qkv').chunk(3, dim=1)
+    heads = list(zip(*(part.chunk(num_heads, dim=1) for part in (q, k, v))))
+    aggregation, gathered = [], []
+    for q, k, v in heads:
+        scores = q[:num_tokens] @ k[num_tokens:].T / q.shape[1] ** 0.5
+        aggregation.append(scores.softmax(1))
+        gathered.append(aggregation[-1] @ v[num_tokens:])
+    k, _ = reference.linear(torch.cat(gathered, dim=1), weights, 'kv_global').chunk(
+        2, dim=1
+    )
+    broadcast = []
+    for (q, _, _), k in zip(heads, k.chunk(num_heads, dim=1)):
+        scores = q[num_tokens:] @ k.T / q.shape[1] ** 0.5
+        broadcast.append(scores.softmax(1).T)
+    return (
+        torch.stack(aggregation).unflatten(2, hw),
+        torch.stack(broadcast).unflatten(2, hw),
+    )
+
+
+@pytest.mark.parametrize('hw', [(57, 70), (64, 128), (9, 17)])
+def test_maps_are_the_networks_own_weights(backbone, hw):
+    backbone.double()
+    images = torch.randn(2, 3, *hw).double()
+    seen = []
+    for name, module in backbone.named_modules():
+        if name.endswith('.attn') and 'mlp' not in name:
+            module.register_forward_pre_hook(
+                lambda module, args, name=name: seen.append((name, *args))
+            )
+    backbone(images)
+    inputs = seen.copy()
+    blocks = global_attention_maps(backbone, images)
+    assert [block.name for block in blocks] == [
+        'stage 1, block 1',
+        'stage 2, block 1',
+        'stage 2, block 2',
+    ]
+    assert [block.layer for block in blocks] == ['1.1', '2.1', '2.2']
+    assert [block.stride for block in blocks] == [8, 16, 16]
+    for block, (name, x, hw), num_heads in zip(blocks, inputs, (2, 4, 4)):
+        weights = reference.sub(backbone.state_dict(), f'{name}.')
+        for i in range(2):
+            aggregation, broadcast = plain_maps(x[i], hw, num_heads, 3, weights)
+            torch.testing.assert_close(block.aggregation[i], aggregation)
+            torch.testing.assert_close(block.broadcast[i], broadcast)
+    assert [name for name, *_ in seen] == 2 * [
+        'stages.0.0.attn',
+        'stages.1.1.attn',
+        'stages.1.2.attn',
+    ]
+
+
+def test_maps_sum_to_one(backbone):
+    for block in global_attention_maps(backbone, torch.randn(2, 3, 57, 70)):
+        stride, heads = block.stride, 2 if block.stage == 1 else 4
+        shape = (2, heads, 3, -(-57 // stride), -(-70 // stride))
+        assert block.aggregation.shape == block.broadcast.shape == shape
+        torch.testing.assert_close(
+            block.aggregation.sum(dim=(3, 4)), torch.ones(2, heads, 3)
+        )
+        torch.testing.assert_close(
+            block.broadcast.sum(dim=2), torch.ones(2, heads, *shape[3:])
+        )
+
+
+@pytest.mark.parametrize(
+    'options, strides',
+    [
+        (dict(stem_stride=4), (4, 8, 8)),
+        (dict(overlapping_patch_embed=False), (8, 16, 16)),
+        (dict(window_size=None, out_type='raw', with_cp=True), (8, 16, 16)),
+        (dict(out_indices=(0,)), (8,)),
+    ],
+)
+def test_variants_of_the_network(options, strides):
+    model = LightViT(ARCH, **dict(dict(out_indices=(0, 1)), **options))
+    blocks = global_attention_maps(model, torch.randn(1, 3, 57, 70))
+    assert tuple(block.stride for block in blocks) == strides
+    for block in blocks:
+        assert block.aggregation.shape[3:] == (
+            -(-57 // block.stride),
+            -(-70 // block.stride),
+        )
+
+
+def test_network_is_left_as_it_was(backbone):
+    backbone.train()
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    blocks = global_attention_maps(backbone, torch.randn(1, 3, 64, 64))
+    assert not blocks[0].aggregation.requires_grad
+    with pytest.raises(ValueError, match='expects'):
+        global_attention_maps(backbone, torch.randn(1, 4, 64, 64))
+    assert all(module.training for module in backbone.modules())
+    assert not any(module._forward_hooks for module in backbone.modules())
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_no_global_tokens_no_maps():
+    model = LightViT(ARCH, num_tokens=0, out_indices=(0, 1))
+    with pytest.raises(AttentionMapError, match='num_tokens=0'):
+        global_attention_maps(model, torch.randn(1, 3, 64, 64))
+
+
+# The picture
+
+
+def hot_spots(path):
+    """Where a picture is red, as a mask, by the colour map."""
+    red, green, blue = (imread(path)[..., i] for i in range(3))
+    return (red > 0.6) & (green < 0.5) & (blue < 0.5)
+
+
+def test_maps_lie_where_they_belong(tmp_path):
+    """One hot spot in the four maps of an image, which they exceed by 20."""
+    image = np.full((60, 100, 3), 128, np.uint8)
+    centres = []
+    for kind in (0, 1):
+        for token in (0, 1):
+            for y, x in ((1, 1), (1, 3), (2, 1)):
+                maps = torch.zeros(2, 2, 4, 6)
+                maps[kind, token, y, x] = 1.0
+                path = tmp_path / f'{kind}{token}{y}{x}.png'
+                draw_attention(image, *maps, stride=20, path=path)
+                spot = hot_spots(path)
+                assert spot.any()
+                centres.append([where.mean() for where in spot.nonzero()])
+    # The row by kind, the column by token, next to the image.
+    centres = np.reshape(centres, (2, 2, 3, 2))
+    height, width = spot.shape
+    ys, xs = centres[..., 0] / height, centres[..., 1] / width
+    assert ys[0].max() < 0.55 < ys[1].min()
+    assert 1 / 3 < xs[:, 0].min() < xs[:, 0].max() < 2 / 3 < xs[:, 1].min()
+    # Within the cell: 40 pixels to the right of the first, 20 below it.
+    first, right, below = centres.transpose(2, 3, 0, 1)
+    np.testing.assert_allclose(right[0], first[0], atol=2)
+    np.testing.assert_allclose(below[1], first[1], atol=2)
+    pitch = first[1, :, 1] - first[1, :, 0]
+    np.testing.assert_allclose((right[1] - first[1]) / pitch, 0.39, atol=0.02)
+    np.testing.assert_allclose(
+        (right[1] - first[1]) / (below[0] - first[0]), 2, rtol=0.05
+    )
+
+
+def test_many_tokens_take_more_rows(tmp_path):
+    """Eight in a row: token 9 is the second of the third row."""
+    image = np.full((20, 20, 3), 128, np.uint8)
+    aggregation = torch.zeros(11, 2, 2)
+    aggregation[9, 0, 0] = 1
+    path = tmp_path / 'deep/down/picture.png'
+    draw_attention(image, aggregation, torch.zeros(11, 2, 2), stride=10, path=path)
+    spot = hot_spots(path)
+    height, width = spot.shape
+    ys, xs = spot.nonzero()
+    assert 0.5 < ys.min() / height < ys.max() / height < 0.75
+    assert 2 / 9 < xs.min() / width < xs.max() / width < 3 / 9
+
+
+# The tool on models of the three libraries
+
+HEAD = f"""
+custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
+backbone = dict(type='lightvit_mm.LightViT', arch={ARCH}, out_indices=(0, 1))
+colours = dict(
+    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+"""
+CONFIGS = dict(
+    mmpretrain=HEAD
+    + """
+default_scope = 'mmpretrain'
+data_preprocessor = dict(num_classes=3, to_rgb=True, **colours)
+model = dict(
+    type='ImageClassifier',
+    backbone=backbone,
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=3, in_channels=16))
+test_dataloader = dict(dataset=dict(pipeline=[
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=75, edge='short'),
+    dict(type='CenterCrop', crop_size=70),
+    dict(type='PackInputs')]))
+""",
+    mmdet=HEAD
+    + """
+default_scope = 'mmdet'
+model = dict(
+    type='RetinaNet',
+    data_preprocessor=dict(
+        type='DetDataPreprocessor', bgr_to_rgb=True, pad_size_divisor=32,
+        **colours),
+    backbone=backbone,
+    neck=dict(type='FPN', in_channels=[8, 16], out_channels=8, num_outs=2),
+    bbox_head=dict(
+        type='RetinaHead', num_classes=3, in_channels=8, feat_channels=8,
+        stacked_convs=1,
+        anchor_generator=dict(
+            type='AnchorGenerator', scales=[4], ratios=[1.0],
+            strides=[8, 16])),
+    test_cfg=dict(
+        nms_pre=10, min_bbox_size=0, score_thr=0.05, max_per_img=5,
+        nms=dict(type='nms', iou_threshold=0.5)))
+test_dataloader = dict(dataset=dict(pipeline=[
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(90, 70), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='PackDetInputs')]))
+""",
+    mmseg=HEAD
+    + """
+default_scope = 'mmseg'
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor', bgr_to_rgb=True, **colours),
+    backbone=backbone,
+    decode_head=dict(
+        type='FCNHead', num_classes=3, in_channels=16, in_index=1,
+        channels=8, num_convs=1, norm_cfg=dict(type='BN')),
+    test_cfg=dict(mode='whole'))
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(80, 60), keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs')]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+""",
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A photograph, and two files that are none."""
+    coarse = np.random.RandomState(0).randint(0, 256, (7, 9, 3), np.uint8)
+    Image.fromarray(coarse).resize((119, 83)).save(tmp_path / 'photo.png')
+    (tmp_path / 'text.png').write_text('This is not an image.')
+    (tmp_path / 'empty.png').touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def prepare(library, change=''):
+    """Write a config with a checkpoint into the working folder."""
+    pytest.importorskip(library)
+    Path('config.py').write_text(CONFIGS[library] + change)
+    cfg = Config.fromfile('config.py')
+    # Its model is built as the libraries' own tools do.
+    with DefaultScope.overwrite_default_scope(library):
+        from mmengine.registry import MODELS
+
+        cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+        model = MODELS.build(cfg.model).eval()
+    sharpen(model)
+    torch.save(dict(state_dict=model.state_dict()), 'model.pth')
+    return cfg, model
+
+
+@pytest.fixture
+def tool(monkeypatch):
+
+    def run(*args):
+        monkeypatch.setattr(sys, 'argv', [TOOL, *map(str, args)])
+        runpy.run_path(TOOL, run_name='__main__')
+
+    return run
+
+
+def predict(library, model, cfg):
+    """Let the library itself run a model on the photograph."""
+    if library == 'mmpretrain':
+        from mmpretrain import ImageClassificationInferencer
+
+        model._config = cfg
+        ImageClassificationInferencer(model, pretrained=False)('photo.png')
+    elif library == 'mmdet':
+        from mmdet.apis import inference_detector
+
+        model.cfg = cfg
+        inference_detector(model, 'photo.png')
+    else:
+        from mmseg.apis import inference_model
+
+        model.cfg = cfg
+        inference_model(model, 'photo.png')
+
+
+@pytest.mark.parametrize(
+    'library, image_hw, input_hw',
+    [
+        ('mmpretrain', (70, 70), (70, 70)),
+        ('mmdet', (63, 90), (64, 96)),
+        ('mmseg', (56, 80), (56, 80)),
+    ],
+)
+def test_network_sees_what_the_library_shows_it(folder, library, image_hw, input_hw):
+    cfg, model = prepare(library)
+    loaded = load_trained(Config.fromfile('config.py'), 'model.pth')
+    assert not loaded.training
+    image, inputs = network_input(loaded, cfg, 'photo.png')
+    assert image.shape == (*image_hw, 3)
+    assert inputs.shape == (1, 3, *input_hw)
+
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with DefaultScope.overwrite_default_scope(library):
+        predict(library, model, cfg.copy())
+    assert torch.equal(seen[0], inputs)
+
+    # The image for the eye is the same, in RGB.
+    mean, std = (np.array(cfg.colours[key]) for key in ('mean', 'std'))
+    normed = (image - mean) / std
+    h, w = image_hw
+    np.testing.assert_allclose(inputs[0, :, :h, :w].permute(1, 2, 0), normed, atol=1e-5)
+
+    image, inputs = network_input(loaded, cfg, 'photo.png', size=(57, 70))
+    assert image.shape == (57, 70, 3)
+    assert inputs.shape == (1, 3, *((64, 96) if library == 'mmdet' else (57, 70)))
+    photo = Image.open('photo.png').resize((70, 57), Image.BILINEAR)
+    assert np.abs(image - np.asarray(photo, float)).mean() < 8
+
+
+@pytest.mark.parametrize('library', CONFIGS)
+def test_tool_draws_every_library(folder, tool, capsys, library):
+    prepare(library)
+    Image.open('photo.png').transpose(Image.ROTATE_90).save('turned.png')
+    model = ('config.py', 'model.pth')
+    tool(*model, 'photo.png', 'turned.png')
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        '[1/2] work_dirs/attention/photo.png',
+        '[2/2] work_dirs/attention/turned.png',
+    ]
+    tool(*model, 'photo.png', '--layer', '2.2', '--out', 'same')
+    tool(*model, 'photo.png', '--layer', '2.1', '--out', 'out')
+    tool(*model, 'photo.png', '--head', 3, '--out', 'out')
+    tool(*model, 'photo.png', '--size', 57, 70, '--out', 'out')
+    last = imread('work_dirs/attention/photo.png')
+    assert np.array_equal(imread('same/photo_layer2.2.png'), last)
+    others = [imread(f'out/photo{name}.png') for name in ('_layer2.1', '_head3', '')]
+    # The drawn maps, without the texts around them.
+    for other in others[:2]:
+        drawn = np.abs(other - last)[..., :3].max(-1)
+        assert (drawn > 0.1).mean() > 0.1
+    assert others[2].shape != last.shape
+
+
+@pytest.mark.parametrize(
+    'layer, head, size',
+    [
+        (None, None, None),
+        ('2.2', 2, None),
+        ('1.1', 1, (57, 70)),
+    ],
+)
+def test_visualize_draws_what_is_asked_for(folder, monkeypatch, layer, head, size):
+    drawn = []
+    monkeypatch.setattr(
+        attention_maps, 'draw_attention', lambda *args: drawn.extend(args)
+    )
+    cfg, model = prepare('mmdet')
+    visualize(model, cfg, 'photo.png', 'out.png', layer, head, size)
+    image, aggregation, broadcast, stride, path, title = drawn
+
+    expected, inputs = network_input(model, cfg, 'photo.png', size)
+    block = global_attention_maps(model.backbone, inputs)[0 if layer == '1.1' else 2]
+    assert np.array_equal(image, expected)
+    for maps, of_block in (
+        (aggregation, block.aggregation),
+        (broadcast, block.broadcast),
+    ):
+        of_image = of_block.mean(1) if head is None else of_block[:, head]
+        torch.testing.assert_close(maps[None], of_image)
+    assert (stride, path) == (block.stride, 'out.png')
+    heads = 'mean of 4 heads' if head is None else f'head {head}'
+    assert title == f'photo.png: {block.name}, {heads}'
+
+
+def test_released_weights_by_their_address(folder, monkeypatch):
+    """A config by its name, and a checkpoint of the authors' layout."""
+    pytest.importorskip('mmpretrain')
+    from lightvit_mm import checkpoints
+
+    cfg = Config.fromfile(ROOT / 'configs/lightvit_t_8xb128_in1k.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        from mmengine.registry import MODELS
+
+        model = MODELS.build(cfg.model)
+    released = Path(checkpoints.RELEASED['lightvit://tiny-in1k']).name
+    torch.save(
+        dict(state_dict=checkpoints.convert(model.state_dict(), 'authors')), released
+    )
+    monkeypatch.setenv(checkpoints.FOLDER_VARIABLE, str(folder))
+    loaded = load_trained(cfg, 'lightvit://tiny-in1k')
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(loaded.backbone.state_dict()[key], value)
+    visualize(loaded, cfg, 'photo.png', 'out/figure4.png', layer='1.1')
+    assert Path('out/figure4.png').stat().st_size > 10000
+
+
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (['missing.jpg'], 'image missing.jpg cannot be read .FileNotFoundError'),
+        (['text.png'], 'image text.png cannot be read'),
+        (['empty.png'], 'image empty.png cannot be read'),
+        (['photo.png', '--layer', '2.3'], r'no layer 2.3: .* 1.1, 2.1, 2.2$'),
+        (['photo.png', '--layer', 'last'], 'no layer last: expected STAGE.BLOCK'),
+        (['photo.png', '--head', '4'], 'no head 4 in stage 2, .* 0 to 3$'),
+        (['photo.png', '--head', '-1'], 'no head -1 in stage 2, .* 0 to 3$'),
+        (['photo.png', '--size', '0', '70'], r'size=\(0, 70\) should be'),
+        (['photo.png', 'other/photo.png'], '2 images are named photo'),
+    ],
+)
+def test_misuse_is_one_clear_line(folder, tool, args, message):
+    prepare('mmpretrain')
+    with pytest.raises(SystemExit, match=message) as error:
+        tool('config.py', 'model.pth', *args)
+    assert '\n' not in str(error.value)
+    assert not Path('work_dirs').exists()
+
+
+@pytest.mark.parametrize(
+    'change, checkpoint, message',
+    [
+        (
+            'model["backbone"] = dict(type="ResNet", depth=18)',
+            'model.pth',
+            'no LightViT in this ImageClassifier',
+        ),
+        (
+            'model["backbone"]["num_tokens"] = 5',
+            'model.pth',
+            "checkpoint model.pth .* not fit this LightViT .*'global_token is",
+        ),
+        (
+            'model["head"]["num_classes"] = 5',
+            'model.pth',
+            'checkpoint model.pth .* size mismatch .* head.fc.weight',
+        ),
+        ('', 'missing.pth', 'checkpoint missing.pth .* can not be found'),
+        ('', 'lightvit://x', 'checkpoint lightvit://x .* should be one of'),
+        ('', 'text.png', 'checkpoint text.png cannot be used'),
+        ('', 'empty.png', 'checkpoint empty.png cannot be used'),
+    ],
+)
+def test_checkpoint_that_is_not_the_models(folder, tool, change, checkpoint, message):
+    prepare('mmpretrain')
+    Path('config.py').write_text(CONFIGS['mmpretrain'] + change)
+    with pytest.raises(SystemExit, match=message) as error:
+        tool('config.py', checkpoint, 'photo.png')
+    assert '\n' not in str(error.value)
+
+
+def test_model_without_global_tokens(folder, tool):
+    prepare('mmpretrain', 'model["backbone"]["num_tokens"] = 0')
+    with pytest.raises(SystemExit, match='num_tokens=0: without'):
+        tool('config.py', 'model.pth', 'photo.png')
+
+
+def test_missing_config_and_gpu(folder, tool, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match='no config missing.py'):
+        tool('missing.py', 'model.pth', 'photo.png')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(SystemExit, match='2'):
+        tool('missing.py', 'model.pth', 'photo.png', '--device', 'cuda')
+    assert '--device: PyTorch finds no GPU here; use cpu' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        'test_dataloader = None',
+        'test_dataloader = dict(dataset=dict(datasets=[]))',
+    ],
+)
+def test_config_without_pipeline(folder, tool, change):
+    prepare('mmpretrain', change)
+    with pytest.raises(SystemExit, match='no test_dataloader.dataset.pipe'):
+        tool('config.py', 'model.pth', 'photo.png')
+
+
+def test_backbone_is_found_inside():
+    backbone = LightViT(ARCH, out_indices=(0, 1))
+    model = torch.nn.Sequential(
+        torch.nn.ReLU(), torch.nn.ModuleDict(dict(net=backbone))
+    )
+    assert find_backbone(model) is backbone
+    with pytest.raises(InferenceError, match='no LightViT in this ReLU'):
+        find_backbone(model[0])

@@ -1,0 +1,126 @@
+"""The runner for folders of classes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import CheckpointLoader
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / 'configs'
+FINETUNE = CONFIGS / 'finetune_lightvit_t.py'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.RandomState(0)
+    for split in ('train', 'val'):
+        for name in ('bee', 'ant', 'cat'):
+            path = tmp_path / 'insects' / split / name
+            path.mkdir(parents=True)
+            for i in range(4):
+                image = rng.randint(0, 256, (40, 50, 3), np.uint8)
+                cv2.imwrite(str(path / f'{i}.png'), image)
+    return tmp_path / 'insects'
+
+
+def finetune_config(data_root, work_dir):
+    cfg = Config.fromfile(FINETUNE)
+    cfg.merge_from_dict(
+        {
+            'data_root': str(data_root),
+            'model.backbone.init_cfg': None,
+            'model.neck.init_cfg': None,
+            'work_dir': str(work_dir),
+        }
+    )
+    return cfg
+
+
+@pytest.mark.parametrize('tool', ['own', 'mmpretrain'])
+def test_one_option_trains_on_any_folder(tool, folder, tmp_path):
+    mmpretrain = pytest.importorskip('mmpretrain')
+    tools = dict(own=ROOT, mmpretrain=Path(mmpretrain.__file__).parent / '.mim')[tool]
+    options = dict(
+        data_root=folder,
+        # There are no weights to download; the rest is for speed.
+        **{
+            'model.backbone.init_cfg': None,
+            'model.neck.init_cfg': None,
+            'train_cfg.max_epochs': 1,
+            'train_dataloader.batch_size': 6,
+        },
+    )
+    for split in ('train', 'val', 'test'):
+        options[f'{split}_dataloader.num_workers'] = 0
+        options[f'{split}_dataloader.persistent_workers'] = False
+    subprocess.run(
+        [
+            sys.executable,
+            tools / 'tools/train.py',
+            FINETUNE,
+            '--work-dir',
+            tmp_path / 'work',
+            '--cfg-options',
+            *(f'{key}={value}' for key, value in options.items()),
+        ],
+        cwd=ROOT,
+        env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        check=True,
+    )
+
+    # What is written is whole: it is used without the folder.
+    from mmpretrain import get_model
+
+    path = str(tmp_path / 'work/epoch_1.pth')
+    model = get_model(str(tmp_path / 'work' / FINETUNE.name), pretrained=path)
+    assert model._dataset_meta['classes'] == ('ant', 'bee', 'cat')
+    weights = CheckpointLoader.load_checkpoint(path)['state_dict']
+    assert torch.equal(weights['head.fc.bias'], model.head.fc.bias)
+    assert weights['head.fc.bias'].shape == (3,)
+
+
+def test_classes_go_to_every_part(folder, tmp_path):
+    pytest.importorskip('mmpretrain')
+    runner = RUNNERS.build(finetune_config(folder, tmp_path))
+    assert runner.model.head.fc.out_features == 3
+    assert runner.model.data_preprocessor.num_classes == 3
+    for split in ('train', 'val', 'test'):
+        dataset = runner.build_dataloader(runner.cfg[f'{split}_dataloader']).dataset
+        assert dataset.metainfo['classes'] == ('ant', 'bee', 'cat')
+        assert len(dataset) == 12
+        expected = folder / ('train' if split == 'train' else 'val') / 'ant'
+        assert Path(dataset.get_data_info(0)['img_path']).parent == expected
+        assert dataset.get_data_info(11)['gt_label'] == 2
+
+
+@pytest.mark.parametrize('missing', ['insects', 'insects/train', 'insects/val'])
+def test_missing_folder_is_named(missing, folder, tmp_path):
+    (tmp_path / missing).rename(tmp_path / 'elsewhere')
+    expected = 'val' if missing.endswith('val') else 'train'
+    with pytest.raises(
+        FileNotFoundError,
+        match=(
+            f'no class folder in {folder / expected}.*--cfg-options data_root='
+            '.*train/CLASS/ and val/CLASS/'
+        ),
+    ):
+        RUNNERS.build(finetune_config(folder, tmp_path))
+
+
+def test_folder_of_images_has_no_classes(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match='no class folder in .*train'):
+        RUNNERS.build(finetune_config(folder / 'train/ant', tmp_path))
+
+
+def test_other_classes_in_val_are_named(folder, tmp_path):
+    (folder / 'val/bee').rename(folder / 'val/wasp')
+    with pytest.raises(ValueError, match=f'{folder} should be.*only one.*: bee, wasp'):
+        RUNNERS.build(finetune_config(folder, tmp_path))
