@@ -1,5 +1,7 @@
 """Layer-wise learning rates."""
 
+from collections import defaultdict
+
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
@@ -13,14 +15,15 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     The learning rate of a parameter is multiplied by ``layer_decay_rate **
     (num_layers - 1 - depth)``, where ``model.backbone.get_layer_depth`` gives
-    the depth. It is ``num_layers - 1`` behind the backbone, so that a neck or
-    a head keeps its rate. This works in a classifier, a detector and a
-    segmentor alike, and with any of mmpretrain's backbones that have depths.
+    the depth. A neck or a head has the depth ``num_layers - 1`` and keeps its
+    rate. This works in classifiers, detectors and segmentors, and with each of
+    mmpretrain's backbones that has ``get_layer_depth``. The log shows the rates
+    as one table.
 
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper.
         paramwise_cfg: ``layer_decay_rate``, in (0, 1], and the options of
-            mmengine's constructor, with which it multiplies.
+            mmengine's constructor, whose factors it multiplies.
 
     Raises:
         ValueError: If ``layer_decay_rate`` is missing or out of range.
@@ -52,7 +55,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if rate is None or not 0 < rate <= 1:
             raise ValueError(
                 'paramwise_cfg needs a layer_decay_rate in '
-                f'(0, 1], as 0.75, and has {rate}'
+                f'(0, 1], such as 0.75, and has {rate}'
             )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
@@ -69,13 +72,23 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
         rate = self.paramwise_cfg['layer_decay_rate']
         names = {param: name for name, param in model.named_parameters()}
+        rates: dict[int, list[float]] = defaultdict(list)
         for group in optim_wrapper.optimizer.param_groups:
             # mmengine's constructor makes a group of each parameter.
-            name = names[group['params'][0]]
-            depth, num_layers = backbone.get_layer_depth(name, 'backbone.')
+            [param] = group['params']
+            depth, num_layers = backbone.get_layer_depth(names[param], 'backbone.')
             group['lr'] *= rate ** (num_layers - 1 - depth)
-            print_log(
-                f'{name}: lr={group["lr"]:.3g}, layer {depth} of {num_layers}',
-                logger='current',
-            )
+            if param.requires_grad:
+                rates[depth].append(group['lr'])
+        print_log(_table(rates), logger='current')
         return optim_wrapper
+
+
+def _table(rates: dict[int, list[float]]) -> str:
+    """One row per layer: its number, its trainable parameters, its rates."""
+    lines = ['Layer-wise learning rates:', 'layer  parameters  learning rate']
+    for depth, of_layer in sorted(rates.items()):
+        # Options of single parameters give a layer several rates.
+        shown = ' to '.join(f'{x:.3g}' for x in sorted({min(of_layer), max(of_layer)}))
+        lines.append(f'{depth:5}  {len(of_layer):10}  {shown}')
+    return '\n'.join(lines)

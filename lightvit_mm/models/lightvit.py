@@ -10,7 +10,9 @@ C channels. Tokens travel as one tensor (B, T + N, C), global tokens first.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,129 +23,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..registry import MODELS
-from .strict import fit_state_dict, reject_unknown, take_backbone
-
-try:
-    from torch.compiler import is_compiling
-except ImportError:  # before PyTorch 2.3
-    from torch._utils import is_compiling
-
-HW = tuple[int, int]
-
-
-def window_partition(x: Tensor, window_size: int) -> Tensor:
-    """Put the tokens of a map in the order of windows.
-
-    Args:
-        x: Map of shape (B, H, W, C); H and W divide by ``window_size``.
-        window_size: Side of a window in tokens.
-
-    Returns:
-        Tokens of shape (B, H * W, C), window after window.
-    """
-    B, H, W, C = x.shape
-    s = window_size
-    x = x.view(B, H // s, s, W // s, s, C)
-    return x.transpose(2, 3).reshape(B, (H // s) * (W // s) * s * s, C)
-
-
-def window_reverse(x: Tensor, window_size: int, hw: HW) -> Tensor:
-    """Put tokens back into a map; the inverse of :func:`window_partition`.
-
-    Args:
-        x: Shape (B, H * W, C).
-        window_size: Side of a window in tokens.
-        hw: Height and width of the map.
-
-    Returns:
-        Map of shape (B, H, W, C).
-    """
-    B, _, C = x.shape
-    H, W = hw
-    s = window_size
-    x = x.view(B, H // s, W // s, s, s, C)
-    return x.transpose(2, 3).reshape(B, H, W, C)
-
-
-def split_heads(x: Tensor, num_heads: int, num_parts: int) -> Sequence[Tensor]:
-    """(B, L, num_parts * C) -> num_parts times (B, heads, L, C / heads)."""
-    B, L, C = x.shape
-    x = x.view(B, L, num_parts, num_heads, C // (num_parts * num_heads))
-    return x.permute(2, 0, 3, 1, 4).unbind(0)
-
-
-def merge_heads(x: Tensor) -> Tensor:
-    """(B, heads, L, C / heads) -> (B, L, C)."""
-    return x.transpose(1, 2).flatten(2)
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention (Eq. 1).
-
-    Args:
-        q: Queries (B, heads, L, d).
-        k: Keys (B, heads, M, d).
-        v: Values (B, heads, M, d).
-        bias: Added to the scores; broadcast to (B, heads, L, M).
-
-    Returns:
-        Shape (B, heads, L, d).
-    """
-    bias_learns = bias is not None and bias.requires_grad and torch.is_grad_enabled()
-    if not (bias_learns or torch.onnx.is_in_onnx_export()):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    # The fused kernels have no gradient for a bias. Plain products train
-    # 1.03 times as fast (LightViT-T on CPU) as what PyTorch falls back on.
-    # ONNX gets them because its exporter would scale queries and keys, each:
-    # 1.03 to 1.08 times the time in OpenVINO.
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    if bias is not None:
-        scores = scores + bias
-    return scores.softmax(dim=-1) @ v
-
-
-def after_gelu(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``layer(gelu(x))``, which keeps ``x`` alone for the backward pass.
-
-    To compute the GELU again is cheap beside what keeping its output takes:
-    a fifth of the memory of a training step. A compiler decides by itself.
-    """
-
-    def run(x: Tensor) -> Tensor:
-        return layer(F.gelu(x))
-
-    if torch.is_grad_enabled() and not is_compiling():
-        return checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)
-    return run(x)
-
-
-def trunc_normal_(weight: Tensor) -> None:
-    """Truncated normal with a standard deviation of 0.02, as the authors'.
-
-    It is cut at 5 deviations. PyTorch's default, which they use, is 100, where
-    rounding sets about one weight in 16 million to exactly -2.
-    """
-    nn.init.trunc_normal_(weight, std=0.02, a=-0.1, b=0.1)
-
-
-def init_linear(module: nn.Module) -> None:
-    """Initialise a Linear layer as the authors do; leave others alone."""
-    if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
-    """A convolution and the norm behind it, on fixed statistics, as one."""
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    weight = conv.weight * scale.view(-1, 1, 1, 1)
-    bias = norm.bias - norm.running_mean * scale
-
-    def folded(x: Tensor) -> Tensor:
-        return F.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
-
-    return folded
+from .ablation import PlainPatchEmbed, SelfAttention
+from .fast import after_gelu, attention, project_stem
+from .layers import (
+    HW,
+    init_linear,
+    merge_heads,
+    relative_position_index,
+    resize_position_biases,
+    split_heads,
+    trunc_normal_,
+    window_partition,
+    window_reverse,
+)
+from .options import check_arch, check_options
+from .strict import fit_state_dict, keep_backbone, reject_unknown
 
 
 class PatchEmbed(nn.Module):
@@ -176,43 +70,9 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, HW]:
         """(B, in_channels, h, w) -> tokens (B, N, C) and their (H, W)."""
-        if x.device.type == 'cpu':
-            # Measured: the stem takes half the time then, with the folding.
-            x = x.contiguous(memory_format=torch.channels_last)
-        for i in range(0, len(self.stem), 3):
-            conv, norm = self.stem[i], self.stem[i + 1]
-            layer = conv if norm.training else fold(conv, norm)
-            x = layer(x) if i == 0 else after_gelu(layer, x)
-            if norm.training:
-                x = norm(x)
-        x = after_gelu(self.proj, x)
+        x = project_stem(self.stem, self.proj, x)
         hw = (x.shape[2], x.shape[3])
-        return self.norm(x.flatten(2).transpose(1, 2)), hw
-
-
-class PlainPatchEmbed(nn.Module):
-    """ViT's patch embedding, "w/o OPE" in the paper's Section 4.1.
-
-    An image that does not divide into patches is padded with zeros at the
-    bottom and at the right.
-
-    Args:
-        in_channels: Channels of the image.
-        embed_dims: Channels of a token.
-        stride: Side of a patch in pixels.
-    """
-
-    def __init__(self, in_channels: int, embed_dims: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.proj = nn.Conv2d(in_channels, embed_dims, stride, stride)
-        self.norm = nn.LayerNorm(embed_dims)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, HW]:
-        """(B, in_channels, h, w) -> tokens (B, N, C) and their (H, W)."""
-        h, w = x.shape[-2:]
-        x = self.proj(F.pad(x, (0, -w % self.stride, 0, -h % self.stride)))
-        hw = (x.shape[2], x.shape[3])
+        # (B, C, H, W) -> (B, N, C)
         return self.norm(x.flatten(2).transpose(1, 2)), hw
 
 
@@ -226,13 +86,12 @@ class LocalGlobalAttention(nn.Module):
     Args:
         embed_dims: Channels of a token.
         num_heads: Attention heads.
-        num_tokens: Number of global tokens T; 0 leaves local attention alone.
-        window_size: Side of a window in tokens; None for the self-attention
-            of ViT over all image tokens, without position biases.
+        num_tokens: Number of global tokens T; 0 leaves only local attention.
+        window_size: Side of a window in tokens.
     """
 
     def __init__(
-        self, embed_dims: int, num_heads: int, num_tokens: int, window_size: int | None
+        self, embed_dims: int, num_heads: int, num_tokens: int, window_size: int
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -242,33 +101,22 @@ class LocalGlobalAttention(nn.Module):
         if num_tokens:
             self.kv_global = nn.Linear(embed_dims, embed_dims * 2)
         self.proj = nn.Linear(embed_dims, embed_dims)
-        if window_size:
-            self._add_position_biases(window_size)
-
-    def _add_position_biases(self, window_size: int) -> None:
-        offsets = 2 * window_size - 1
-        self.relative_position_bias_table = nn.Parameter(
-            torch.empty(offsets**2, self.num_heads)
-        )
-        trunc_normal_(self.relative_position_bias_table)
-        ys, xs = torch.meshgrid(
-            torch.arange(window_size), torch.arange(window_size), indexing='ij'
-        )
-        dy = ys.flatten()[:, None] - ys.flatten() + window_size - 1
-        dx = xs.flatten()[:, None] - xs.flatten() + window_size - 1
-        self.register_buffer('relative_position_index', (dy * offsets + dx).flatten())
+        table = torch.empty((2 * window_size - 1) ** 2, num_heads)
+        self.relative_position_bias_table = nn.Parameter(trunc_normal_(table))
+        index = relative_position_index(window_size)
+        self.register_buffer('relative_position_index', index)
 
     def forward(self, x: Tensor, hw: HW) -> Tensor:
         """(B, T + N, C) -> (B, T + N, C)."""
         T, heads = self.num_tokens, self.num_heads
         B, _, C = x.shape
-        windows, mask = self._partition(x[:, T:].view(B, *hw, C))
+        windows, mask = self._partition(x[:, T:].view(B, *hw, C))  # (B, N', C)
         qkv = self.qkv(windows)
         image = self._local_attention(qkv)
         if T == 0:
             return self.proj(self._reverse(image, hw))
 
-        # The order of the image tokens does not matter to the other two.
+        # The other two attentions do not depend on the order of the image tokens.
         q, k, v = split_heads(qkv, heads, 3)
         q_tokens, _, _ = split_heads(self.qkv(x[:, :T]), heads, 3)
         tokens = merge_heads(attention(q_tokens, k, v, mask))
@@ -279,68 +127,55 @@ class LocalGlobalAttention(nn.Module):
     def _partition(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Put a map (B, H, W, C) in the order of windows, (B, N', C).
 
-        It is padded with zeros at the bottom and at the right; these take
-        part in the softmax of their window. Returned beside it is a bias
-        (1, 1, 1, N') that masks them, -inf there and else 0; None without.
+        The map is padded with zeros at the bottom and at the right, which take
+        part in the softmax of their window. The second result is a bias
+        (1, 1, 1, N') that masks them: -inf at the padding, 0 elsewhere; None
+        without padding.
         """
-        B, H, W, C = image.shape
+        _, H, W, _ = image.shape
         s = self.window_size
-        if s is None:
-            return image.reshape(B, H * W, C), None
         mask = None
         # A traced network may see other sizes than this one.
         if H % s or W % s or torch.jit.is_tracing():
             padded_H, padded_W = self._padded((H, W))
             padding = (0, 0, 0, padded_W - W, 0, padded_H - H)
             mask = F.pad(image.new_zeros(1, H, W, 1), padding, value=-math.inf)
+            # (1, N', 1) -> (1, 1, 1, N')
             mask = window_partition(mask, s)[None, None, :, :, 0]
             image = F.pad(image, padding)
         return window_partition(image, s), mask
 
     def _reverse(self, image: Tensor, hw: HW) -> Tensor:
         """Undo :meth:`_partition`, (B, N', C) -> (B, N, C)."""
-        if self.window_size is None:
-            return image
         H, W = hw
         image = window_reverse(image, self.window_size, self._padded(hw))
         return image[:, :H, :W].flatten(1, 2)
 
     def _padded(self, hw: HW) -> HW:
-        H, W = hw
         s = self.window_size
-        return (H + s - 1) // s * s, (W + s - 1) // s * s
+        return (hw[0] + s - 1) // s * s, (hw[1] + s - 1) // s * s
 
     def _local_attention(self, qkv: Tensor) -> Tensor:
         """Attention within windows, (B, N', 3C) -> (B, N', C)."""
-        s = self.window_size
-        if s is None:
-            return merge_heads(attention(*split_heads(qkv, self.num_heads, 3)))
-        B, N, C = qkv.shape
-        windows = qkv.reshape(B * (N // (s * s)), s * s, C)
+        area = self.window_size**2
+        B, N, C3 = qkv.shape
+        # (B, N', 3C) -> (B * windows, S², 3C) -> three of (B * windows, heads, S², d)
+        windows = qkv.reshape(B * (N // area), area, C3)
         q, k, v = split_heads(windows, self.num_heads, 3)
         out = merge_heads(attention(q, k, v, self._position_bias()))
-        return out.reshape(B, N, C // 3)
+        # (B * windows, S², C) -> (B, N', C)
+        return out.reshape(B, N, C3 // 3)
 
     def _position_bias(self) -> Tensor:
         """Bias of each pair of tokens in a window, (1, heads, S², S²)."""
         bias = self.relative_position_bias_table[self.relative_position_index]
         area = self.window_size**2
+        # (S² * S², heads) -> (1, S², S², heads) -> (1, heads, S², S²)
         return bias.view(1, area, area, -1).permute(0, 3, 1, 2)
 
-    def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args, **kwargs
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs):
         """Resize the position biases if the window size has changed."""
-        name = prefix + 'relative_position_bias_table'
-        table = state_dict.get(name)
-        new = 2 * (self.window_size or 0) - 1
-        if table is not None and self.window_size and len(table) != new**2:
-            old = int(len(table) ** 0.5)
-            grid = table.t().reshape(1, -1, old, old)
-            grid = F.interpolate(grid, size=(new, new), mode='bicubic')
-            state_dict[name] = grid.flatten(2).squeeze(0).t()
-            index = prefix + 'relative_position_index'
-            state_dict[index] = self.relative_position_index
+        resize_position_biases(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
@@ -428,7 +263,7 @@ class ResidualPatchMerging(nn.Module):
         in_channels: Channels C of the incoming tokens.
         out_channels: Channels of the outgoing tokens.
         num_tokens: Number of global tokens T, which keep their number.
-        residual: Add the max-pooled map. Without it this is Swin's merging.
+        residual: Add the max-pooled map; without it this is Swin's merging.
     """
 
     def __init__(
@@ -459,7 +294,8 @@ class ResidualPatchMerging(nn.Module):
             image = F.pad(image, (0, 0, 0, W % 2, 0, H % 2))
             H, W = H + H % 2, W + W % 2
         hw = (H // 2, W // 2)
-        # The released weights expect the four neighbours column by column.
+        # (B, H, W, C) -> (B, N / 4, 4, C). The released weights expect the four
+        # neighbours column by column.
         patches = image.view(B, H // 2, 2, W // 2, 2, C)
         patches = patches.permute(0, 1, 3, 4, 2, 5)
         patches = patches.reshape(B, (H // 2) * (W // 2), 4, C)
@@ -473,45 +309,33 @@ class ResidualPatchMerging(nn.Module):
 
 
 class LightViTBlock(nn.Module):
-    """Attention and FFN, each with a norm before and a residual around it.
+    """Attention and FFN, each with a norm before it and a residual around it.
 
     Args:
         embed_dims: Channels of a token.
-        num_heads: Attention heads.
-        num_tokens: Number of global tokens T.
-        window_size: Side of a window in tokens.
-        mlp_ratio: Hidden channels of the FFN over ``embed_dims``.
-        spatial_attn: Gate each token in the FFN.
-        channel_attn: Gate each channel in the FFN.
+        attn: The attention, (B, T + N, C) and (H, W) -> (B, T + N, C).
+        mlp: The feed-forward network.
         drop_path_rate: Probability to drop a residual branch of an image.
-        drop_tokens: Drop the global tokens between attention and FFN.
     """
 
+    # Global tokens that are dropped between attention and FFN.
+    num_dropped = 0
+
     def __init__(
-        self,
-        embed_dims: int,
-        num_heads: int,
-        num_tokens: int,
-        window_size: int | None,
-        mlp_ratio: float,
-        spatial_attn: bool,
-        channel_attn: bool,
-        drop_path_rate: float,
-        drop_tokens: bool,
+        self, embed_dims: int, attn: nn.Module, mlp: nn.Module, drop_path_rate: float
     ) -> None:
         super().__init__()
-        self.num_dropped = num_tokens if drop_tokens else 0
         self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.attn = LocalGlobalAttention(embed_dims, num_heads, num_tokens, window_size)
+        self.attn = attn
         self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.mlp = FFN(embed_dims, mlp_ratio, spatial_attn, channel_attn)
+        self.mlp = mlp
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, x: Tensor, hw: HW) -> Tensor:
-        """(B, T + N, C) -> (B, T + N, C), or (B, N, C) with drop_tokens."""
+    def forward(self, x: Tensor, hw: HW) -> tuple[Tensor, HW]:
+        """(B, T + N, C) -> (B, T + N - num_dropped, C), and the same (H, W)."""
         x = x + self.drop_path(self.attn(self.norm1(x), hw))
         x = x[:, self.num_dropped :]
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x))), hw
 
 
 @MODELS.register_module()
@@ -525,9 +349,9 @@ class LightViT(BaseModule):
         in_channels: Channels of the image.
         num_tokens: Number of global tokens. Defaults to that of ``arch``; 0
             leaves out the global attention (Tables 5 and 6).
-        window_size: Side of an attention window in tokens. On loading
-            weights of another window size the position biases are resized.
-            None is ViT's self-attention over the whole map (Table 5).
+        window_size: Side of an attention window in tokens. Weights of another
+            window size are loaded with resized position biases. None is ViT's
+            self-attention over the whole map (Table 5).
         spatial_attn: Whether the FFN has the spatial attention (Table 5).
         channel_attn: Whether the FFN has the channel attention (Table 5).
         stem_stride: Stride of the stem and of the first stage, 8 or, as
@@ -539,18 +363,17 @@ class LightViT(BaseModule):
         drop_path_rate: Stochastic depth rate of the last block; it grows
             linearly from 0 over all blocks.
         out_indices: Stages whose output is returned, in increasing order.
-            Stages behind the last one are not built.
+            Stages after the last one are not built.
         out_type: 'featmap' returns maps (B, C, H, W) of the image tokens, as
             the authors' detectors do; 'raw' returns all tokens
             (B, T + N, C), global tokens first, as their classifier does.
-        frozen_stages: The last stage to freeze; -1 freezes nothing. Frozen
-            are the stem, the global tokens, the stages up to this one and
-            their output norms: no gradient, no drop path, and BatchNorm
-            keeps its statistics.
+        frozen_stages: The last stage to freeze; -1 freezes nothing. The stem,
+            the global tokens, the stages up to this one and their output norms
+            get no gradient and no drop path, and BatchNorm keeps its
+            statistics.
         norm_eval: Whether BatchNorm keeps its statistics in training.
-            LightViT has BatchNorm in its stem alone.
-        stem_norm_eval: The same by the name of the authors' configs.
-        with_cp: Recompute each block in the backward pass, which trades time
+            LightViT has BatchNorm only in its stem.
+        with_cp: Recompute each layer in the backward pass, which trades time
             for memory.
         init_cfg: mmengine's initialisation config, such as
             ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')``.
@@ -568,7 +391,7 @@ class LightViT(BaseModule):
         [(1, 64, 28, 28), (1, 128, 14, 14), (1, 256, 7, 7)]
     """
 
-    arch_zoo: dict[str, dict] = {
+    arch_zoo: ClassVar[dict[str, dict]] = {
         'tiny': dict(
             embed_dims=(64, 128, 256),
             depths=(2, 6, 6),
@@ -609,136 +432,68 @@ class LightViT(BaseModule):
         out_type: str = 'featmap',
         frozen_stages: int = -1,
         norm_eval: bool = False,
-        stem_norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
         **unknown,
     ) -> None:
         reject_unknown(type(self), unknown)
         super().__init__(init_cfg=init_cfg)
-        settings = self._check_arch(arch)
+        settings = check_arch(arch, self.arch_zoo)
         self.embed_dims = tuple(settings['embed_dims'])
         self.depths = tuple(settings['depths'])
         self.num_tokens = settings['num_tokens'] if num_tokens is None else num_tokens
-        num_stages = len(self.depths)
-
-        self.out_indices = tuple(out_indices)
-        if (
-            not self.out_indices
-            or list(self.out_indices) != sorted(set(self.out_indices))
-            or not set(self.out_indices) <= set(range(num_stages))
-        ):
-            raise ValueError(
-                f'out_indices={out_indices} should be increasing stage '
-                f'indices out of {tuple(range(num_stages))}'
-            )
-        last_stage = self.out_indices[-1]
-        if not -1 <= frozen_stages <= last_stage:
-            raise ValueError(
-                f'frozen_stages={frozen_stages} should be -1 (freeze nothing) '
-                f'to {last_stage}, the last stage of out_indices='
-                f'{self.out_indices}'
-            )
-        if out_type not in self.out_types:
-            raise ValueError(f'out_type={out_type!r} should be one of {self.out_types}')
-        for name, value, least in (
-            ('num_tokens', self.num_tokens, 0),
-            ('window_size', window_size, 1),
-            ('in_channels', in_channels, 1),
-        ):
-            if name == 'window_size' and value is None:
-                continue
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f'{name}={value!r} should be an integer >= {least}')
-        if stem_stride not in (4, 8):
-            raise ValueError(f'stem_stride={stem_stride} should be 4 or 8')
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(f'drop_path_rate={drop_path_rate} should be in [0, 1)')
+        self.window_size = window_size
         self.in_channels = in_channels
         self.stem_stride = stem_stride
-        self.num_extra_tokens = self.num_tokens if out_type == 'raw' else 0
+        self.out_indices = tuple(out_indices)
         self.out_type = out_type
         self.frozen_stages = frozen_stages
-        self.norm_eval = norm_eval or stem_norm_eval
+        self.norm_eval = norm_eval
         self.with_cp = with_cp
+        check_options(self, drop_path_rate)
+        # mmpretrain's heads and necks read it.
+        self.num_extra_tokens = self.num_tokens if out_type == 'raw' else 0
 
         patch_embed = PatchEmbed if overlapping_patch_embed else PlainPatchEmbed
         self.patch_embed = patch_embed(in_channels, self.embed_dims[0], stem_stride)
         if self.num_tokens:
-            self.global_token = nn.Parameter(
-                torch.empty(1, self.num_tokens, self.embed_dims[0])
-            )
-            trunc_normal_(self.global_token)
+            tokens = torch.empty(1, self.num_tokens, self.embed_dims[0])
+            self.global_token = nn.Parameter(trunc_normal_(tokens))
 
         drop_path_rates = torch.linspace(0, drop_path_rate, sum(self.depths)).tolist()
         self.stages = nn.ModuleList()
-        for i in range(last_stage + 1):
+        for i in range(self.out_indices[-1] + 1):
+            dims, heads = self.embed_dims[i], settings['num_heads'][i]
             stage = nn.ModuleList()
             if i > 0:
-                stage.append(
-                    ResidualPatchMerging(
-                        self.embed_dims[i - 1],
-                        self.embed_dims[i],
-                        self.num_tokens,
-                        residual_patch_merging,
-                    )
-                )
-            for j in range(self.depths[i]):
-                is_last = (i, j) == (num_stages - 1, self.depths[i] - 1)
-                stage.append(
-                    LightViTBlock(
-                        self.embed_dims[i],
-                        settings['num_heads'][i],
-                        self.num_tokens,
-                        window_size,
-                        settings['mlp_ratios'][i],
-                        spatial_attn,
-                        channel_attn,
-                        drop_path_rates.pop(0),
-                        drop_tokens=is_last and out_type == 'featmap',
-                    )
-                )
+                sizes = self.embed_dims[i - 1], dims, self.num_tokens
+                stage.append(ResidualPatchMerging(*sizes, residual_patch_merging))
+            for _ in range(self.depths[i]):
+                mlp_ratio = settings['mlp_ratios'][i]
+                mlp = FFN(dims, mlp_ratio, spatial_attn, channel_attn)
+                attn = self._attention(dims, heads)
+                stage.append(LightViTBlock(dims, attn, mlp, drop_path_rates.pop(0)))
             self.stages.append(stage)
+        # The authors' detectors drop the global tokens before the last FFN.
+        if out_type == 'featmap' and not drop_path_rates:
+            self.stages[-1][-1].num_dropped = self.num_tokens
         for i in self.out_indices:
             self.add_module(f'norm{i}', nn.LayerNorm(self.embed_dims[i], eps=1e-6))
 
         self.apply(init_linear)
         self._freeze_stages()
 
-    @classmethod
-    def _check_arch(cls, arch: str | dict) -> dict:
-        if isinstance(arch, str):
-            if arch not in cls.arch_zoo:
-                raise ValueError(
-                    f'arch={arch!r} should be one of {tuple(cls.arch_zoo)} or a dict'
-                )
-            return cls.arch_zoo[arch]
-        keys = set(cls.arch_zoo['tiny'])
-        if not isinstance(arch, dict) or set(arch) != keys:
-            raise ValueError(
-                f'arch={arch!r} should be one of '
-                f'{tuple(cls.arch_zoo)} or a dict with the keys '
-                f'{sorted(keys)}'
-            )
-        per_stage = {key: arch[key] for key in keys - {'num_tokens'}}
-        if len({len(value) for value in per_stage.values()}) != 1:
-            raise ValueError(
-                f'arch={arch!r} should have as many entries in '
-                f'each of {sorted(per_stage)}: one per stage'
-            )
-        for dims, heads in zip(arch['embed_dims'], arch['num_heads']):
-            if dims % heads or dims % 4:
-                raise ValueError(
-                    f'arch={arch!r}: embed_dims {dims} should divide by its '
-                    f'num_heads {heads} and by 4'
-                )
-        return arch
+    def _attention(self, embed_dims: int, num_heads: int) -> nn.Module:
+        sizes = embed_dims, num_heads, self.num_tokens
+        if self.window_size is None:
+            return SelfAttention(*sizes)
+        return LocalGlobalAttention(*sizes, self.window_size)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs of the stages in ``out_indices``.
 
         Args:
-            x: Images (B, in_channels, h, w); any h and w from 1 on.
+            x: Images (B, in_channels, h, w) of any height and width.
 
         Returns:
             One tensor per stage, (B, C, H, W) or (B, T + N, C) as
@@ -749,9 +504,8 @@ class LightViT(BaseModule):
         """
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise ValueError(
-                f'LightViT got an input of shape {tuple(x.shape)} and expects '
-                f'(batch, {self.in_channels}, height, width); '
-                'in_channels sets the number of channels'
+                f'LightViT got an input of shape {tuple(x.shape)} and expects (batch, '
+                f'{self.in_channels}, height, width); in_channels sets the channels'
             )
         x, hw = self.patch_embed(x)
         if self.num_tokens:
@@ -761,12 +515,9 @@ class LightViT(BaseModule):
         outs = []
         for i, stage in enumerate(self.stages):
             for layer in stage:
-                if isinstance(layer, ResidualPatchMerging):
-                    x, hw = layer(x, hw)
-                elif self.with_cp and torch.is_grad_enabled():
-                    x = checkpoint(layer, x, hw, use_reentrant=False)
-                else:
-                    x = layer(x, hw)
+                if self.with_cp and torch.is_grad_enabled():
+                    layer = partial(checkpoint, layer, use_reentrant=False)
+                x, hw = layer(x, hw)
             if i in self.out_indices:
                 outs.append(self._output(x, hw, getattr(self, f'norm{i}')))
         return tuple(outs)
@@ -777,6 +528,7 @@ class LightViT(BaseModule):
         H, W = hw
         x = norm(x[:, -H * W :])
         B, _, C = x.shape
+        # (B, N, C) -> (B, C, H, W)
         return x.transpose(1, 2).reshape(B, C, H, W).contiguous()
 
     def train(self, mode: bool = True) -> 'LightViT':
@@ -794,28 +546,20 @@ class LightViT(BaseModule):
             return
         if self.num_tokens:
             self.global_token.requires_grad_(False)
-        frozen = [self.patch_embed, *self.stages[: self.frozen_stages + 1]]
-        frozen += [
-            getattr(self, f'norm{i}')
-            for i in self.out_indices
-            if i <= self.frozen_stages
-        ]
-        for module in frozen:
+        last = self.frozen_stages
+        norms = [getattr(self, f'norm{i}') for i in self.out_indices if i <= last]
+        for module in (self.patch_embed, *self.stages[: last + 1], *norms):
             module.eval()
             module.requires_grad_(False)
 
-    def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args, **kwargs
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs):
         """Refuse weights that do not fit, whoever loads them.
 
         Stages that are not built are left out. Output norms may be missing,
         as a classifier has none for the earlier stages.
         """
-        if not prefix and any(key.startswith('backbone.') for key in state_dict):
-            weights = take_backbone(state_dict)
-            state_dict.clear()
-            state_dict.update(weights)
+        if not prefix:
+            keep_backbone(state_dict)
         stages = range(len(self.depths))
         fit_state_dict(
             self,
@@ -837,18 +581,19 @@ class LightViT(BaseModule):
             prefix: Prefix of the backbone in that name, as ``'backbone.'``.
 
         Returns:
-            The depth and the number of layers: 0 for stem and global tokens,
-            then one per block (a patch merging counts with the block behind
-            it), and the highest for output norms and all outside.
+            The depth and the number of layers. The depth is 0 for the stem and
+            the global tokens, then one per block (a patch merging has that of
+            the block after it), and the highest for output norms and
+            everything outside the backbone.
         """
         num_layers = sum(self.depths[: len(self.stages)]) + 2
-        if not param_name.startswith(prefix):
-            return num_layers - 1, num_layers
-        name = param_name[len(prefix) :]
-        if name.startswith(('patch_embed.', 'global_token')):
+        name = param_name.removeprefix(prefix)
+        is_inside = param_name.startswith(prefix)
+        if is_inside and name.startswith(('patch_embed.', 'global_token')):
             return 0, num_layers
-        if not name.startswith('stages.'):
+        if not (is_inside and name.startswith('stages.')):
             return num_layers - 1, num_layers
         stage, layer = map(int, name.split('.')[1:3])
-        block = layer if stage == 0 else max(layer - 1, 0)
+        # After the first stage, layer 0 is the patch merging.
+        block = max(layer - (stage > 0), 0)
         return sum(self.depths[:stage]) + block + 1, num_layers

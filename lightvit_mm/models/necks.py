@@ -8,8 +8,10 @@ from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 
 from ..registry import MODELS
-from .lightvit import init_linear
+from .layers import init_linear
 from .strict import StrictLoading, reject_unknown
+
+XAVIER = dict(type='Xavier', layer='Conv2d', distribution='uniform')
 
 
 @MODELS.register_module()
@@ -39,9 +41,7 @@ class LightViTFPN(StrictLoading, BaseModule):
         out_channels: int,
         num_outs: int = 5,
         num_extra_trans_convs: int = 1,
-        init_cfg: dict | list[dict] | None = dict(
-            type='Xavier', layer='Conv2d', distribution='uniform'
-        ),
+        init_cfg: dict | list[dict] | None = XAVIER,
         **unknown,
     ) -> None:
         reject_unknown(type(self), unknown)

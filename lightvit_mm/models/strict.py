@@ -45,6 +45,14 @@ def take_backbone(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def keep_backbone(state_dict: dict[str, Tensor]) -> None:
+    """Reduce the state dict of a whole model, in place, to its backbone's."""
+    if any(key.startswith('backbone.') for key in state_dict):
+        weights = take_backbone(state_dict)
+        state_dict.clear()
+        state_dict.update(weights)
+
+
 def fit_state_dict(
     module: nn.Module,
     state_dict: dict[str, Tensor],

@@ -1,4 +1,4 @@
-"""Layer-wise learning rates, and the runner for folders of classes."""
+"""Layer-wise learning rates."""
 
 import subprocess
 import sys
@@ -99,6 +99,29 @@ def test_learning_rate_falls_with_depth(scope, model):
     groups = settings(model, optim_wrapper)
     assert any(not name.startswith('backbone.') for name in groups)
     assert_decays(groups)
+
+
+def test_the_log_shows_one_table(monkeypatch):
+    pytest.importorskip('mmseg')
+    messages = []
+    monkeypatch.setattr(
+        'lightvit_mm.engine.layer_decay.print_log',
+        lambda message, logger: messages.append(message),
+    )
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(SEGMENTOR)
+        model.backbone.global_token.requires_grad_(False)
+        # A bias has twice the rate, so layers with biases have two.
+        wrapper = build_optim_wrapper(model, layer_decay(bias_lr_mult=2))
+    [message] = messages
+    rows = [line.split(maxsplit=2) for line in message.splitlines()[2:]]
+    trained = settings(model, wrapper)
+    for (layer, count, shown), depth in zip(rows, range(16), strict=True):
+        of_layer = [x['lr'] for k, x in trained.items() if plain_depth(k) == depth]
+        assert (int(layer), int(count)) == (depth, len(of_layer))
+        assert [float(x) for x in shown.split(' to ')] == pytest.approx(
+            sorted({min(of_layer), max(of_layer)}), rel=5e-3
+        )
 
 
 def test_nothing_need_be_imported_before():

@@ -257,9 +257,8 @@ def test_frozen_part_keeps_weights_statistics_and_drops_no_path():
     assert not torch.equal(model(image)[2], model(image)[2])
 
 
-@pytest.mark.parametrize('option', ['norm_eval', 'stem_norm_eval'])
-def test_norm_eval_keeps_statistics_but_trains(option):
-    model = LightViT(NANO, **{option: True}).train()
+def test_norm_eval_keeps_statistics_but_trains():
+    model = LightViT(NANO, norm_eval=True).train()
     before = {k: v.clone() for k, v in model.named_buffers()}
     sum(o.sum() for o in model(torch.randn(2, 3, 64, 64))).backward()
     for name, value in model.named_buffers():
@@ -354,8 +353,8 @@ def test_in_channels_and_num_tokens():
     [
         (dict(arch='huge'), r"'huge'.*tiny.*small.*base"),
         (dict(arch=dict(NANO, depth=3)), 'keys.*depths.*embed_dims'),
-        (dict(arch=dict(NANO, depths=(1, 1))), 'one per stage'),
-        (dict(arch=dict(NANO, num_heads=(3, 2, 4))), 'divide by its num_heads 3'),
+        (dict(arch=dict(NANO, depths=(1, 1))), 'one entry per stage'),
+        (dict(arch=dict(NANO, num_heads=(3, 2, 4))), 'divisible by its num_heads 3 and by 4'),
         (dict(out_indices=(0, 3)), r'\(0, 3\).*out of \(0, 1, 2\)'),
         (dict(out_indices=(2, 1)), 'increasing'),
         (dict(out_indices=()), 'increasing stage indices'),
