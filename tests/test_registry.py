@@ -1,10 +1,12 @@
-"""Builds from every library, each in a fresh process and a foreign folder."""
+"""The promises of the front door, each in a fresh process and a foreign folder."""
 
 import subprocess
 import sys
 import textwrap
 
 import pytest
+
+import lightvit_mm
 
 
 def run(code, folder):
@@ -20,6 +22,80 @@ def check(code, folder):
     done = run(code, folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+HEAVY = ('torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg')
+
+
+def test_importing_the_package_imports_no_library(tmp_path):
+    out = check(
+        f"""
+        import sys
+        import lightvit_mm
+        print(lightvit_mm.__version__, *set({HEAVY!r}) & set(sys.modules))
+        """,
+        tmp_path,
+    )
+    assert out.strip() == lightvit_mm.__version__
+
+
+@pytest.mark.parametrize(
+    'name', ['LightViT', 'LightViTFPN', 'LightViTTokenNeck', 'BiDimensionalAttention']
+)
+def test_names_load_on_first_use(name, tmp_path):
+    out = check(
+        f"""
+        import lightvit_mm
+        assert {name!r} in dir(lightvit_mm)
+        from lightvit_mm import {name}
+        print({name}.__name__, lightvit_mm.{name} is {name})
+        try:
+            lightvit_mm.LightVit
+        except AttributeError as error:
+            print(error)
+        """,
+        tmp_path,
+    )
+    assert out.splitlines() == [
+        f'{name} True',
+        "module 'lightvit_mm' has no attribute 'LightVit'",
+    ]
+
+
+ORDERS = {
+    'before': 'import lightvit_mm; import mmengine, mmpretrain, mmdet',
+    'after': 'import mmengine, mmengine.runner, mmpretrain, mmdet; import lightvit_mm',
+    'by_scope': 'from mmdet.registry import MODELS; import mmpretrain; '
+    'MODELS.get("lightvit_mm.LightViT")',
+}
+
+
+@pytest.mark.parametrize('order', ORDERS.values(), ids=ORDERS)
+def test_every_name_is_known_whichever_is_imported_first(order, tmp_path):
+    for library in ('mmdet', 'mmpretrain'):
+        pytest.importorskip(library)
+    (tmp_path / 'config.py').write_text(
+        "_base_ = 'lightvit_mm::mask_rcnn_lightvit_s_1x.py'\n"
+    )
+    out = check(
+        f"""
+        {order}
+        from mmengine.config import Config
+        from mmengine.runner import CheckpointLoader
+        from mmpretrain import get_model, list_models
+        print(len(list_models('lightvit-*')))
+        print(type(get_model('lightvit-tiny_8xb128_in1k').backbone).__name__)
+        print(Config.fromfile('config.py').model.backbone.arch)
+        try:
+            CheckpointLoader.load_checkpoint('lightvit://huge', logger='silent')
+        except ValueError as error:
+            print(error)
+        """,
+        tmp_path,
+    )
+    lines = [line for line in out.splitlines() if ' - INFO - ' not in line]
+    assert lines[:3] == ['3', 'LightViT', 'small']
+    assert lines[3].startswith("'lightvit://huge' should be one of")
 
 
 @pytest.mark.parametrize('library', ['mmdet', 'mmpretrain', 'mmseg'])
