@@ -15,7 +15,7 @@ ABLATIONS = [
 
 
 @pytest.mark.parametrize('name', ABLATIONS)
-def test_every_parameter_of_an_ablation_is_trained(name):
+def test_every_parameter_of_an_ablation_gets_a_gradient(name):
     mmpretrain = pytest.importorskip('mmpretrain')
     cfg = read_config(f'lightvit_mm::ablation/{name}.py')
     cfg.model.backbone.drop_path_rate = 0
@@ -30,7 +30,7 @@ def test_every_parameter_of_an_ablation_is_trained(name):
         assert parameter.grad.any(), parameter_name
 
 
-def test_four_stages_make_five_levels_without_an_extra_one():
+def test_four_stage_detector_has_five_pyramid_levels():
     pytest.importorskip('mmdet')
     model = build_model(
         read_config('lightvit_mm::ablation/mask_rcnn_lightvit_t_4_stages_1x.py')

@@ -11,7 +11,7 @@ pytest.importorskip('mmpretrain')
 
 from lightvit_mm.analysis import benchmark
 from lightvit_mm.analysis.benchmark import Result
-from lightvit_mm.analysis.complexity import count_multiply_adds, count_parameters
+from lightvit_mm.analysis.complexity import count_macs, count_parameters
 from lightvit_mm.analysis.runtimes import Setup
 from lightvit_mm.paper import throughput
 from lightvit_mm.paper.options import Options
@@ -26,7 +26,7 @@ PNG = b'\x89PNG'
 
 
 def rounds_to(ours, published):
-    """Whether it has the paper's digits: one decimal, or none."""
+    """Whether ``ours`` rounds to the published figure, of one decimal or none."""
     return abs(ours - published) <= (0.5 if isinstance(published, int) else 0.05)
 
 
@@ -38,7 +38,7 @@ def rounds_to(ours, published):
         ('LightViT-B', '35.196', '4.107', '3.923'),
     ],
 )
-def test_lightvit_in_the_table(name, parameters, multiply_adds, as_authors):
+def test_lightvit_has_the_published_counts(name, parameters, multiply_adds, as_authors):
     (row,) = [row for row in throughput.complexity_table().rows if row[0] == name]
     assert (row[2], row[5], row[8]) == (parameters, multiply_adds, as_authors)
     published = MEASURED[name]
@@ -46,7 +46,7 @@ def test_lightvit_in_the_table(name, parameters, multiply_adds, as_authors):
     assert rounds_to(float(as_authors), published.multiply_adds)
 
 
-def test_other_models_are_those_of_the_paper():
+def test_only_known_counts_differ_from_the_paper():
     counts = throughput.complexities()
     differ = {
         key: {
@@ -81,17 +81,15 @@ def test_other_models_are_those_of_the_paper():
         ('Swin-T', 'swin_transformer/swin-tiny_16xb64_in1k.py'),
     ],
 )
-def test_timm_and_mmpretrain_agree(name, config):
+def test_timm_and_mmpretrain_have_the_same_counts(name, config):
     model = benchmark.build(f'mmpretrain::{config}')
     counts = throughput.complexities()[name]
     assert count_parameters(model) == counts.parameters
-    assert (
-        count_multiply_adds(model, torch.zeros(1, 3, 224, 224)) == counts.multiply_adds
-    )
+    assert count_macs(model, torch.zeros(1, 3, 224, 224)) == counts.multiply_adds
 
 
 def speeds():
-    """Three rounds, whose median is the second or the third."""
+    """Three rounds; the median is the second or the third."""
     return {
         name: Speed(
             [pytest.approx(row.throughput / 40 * x) for x in (0.9, 1.0, 1.2)],
@@ -104,8 +102,8 @@ def speeds():
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Counts the measurements of Table 3, none of which takes place."""
-    throughput.complexities()  # builds models, and is kept
+    """Replaces the measurement of Table 3 and lists its calls."""
+    throughput.complexities()  # builds the models; the result is cached
     calls = []
 
     def measure(models, setup):
@@ -126,7 +124,7 @@ def measured(monkeypatch):
     return calls
 
 
-def test_table3(measured, tmp_path):
+def test_table3_shows_and_saves_the_measurements(measured, tmp_path):
     options = Options(tmp_path / 'out', amp=True, batch_size=2, rounds=3)
     complexity, speed = throughput.table3(options)
     assert measured == [Setup(['eager'], batch_sizes=[2, 1], dtype='bf16', rounds=3)]
@@ -175,7 +173,7 @@ def test_one_round_has_no_spread():
 # Figure 1
 
 
-def test_figure1_uses_table3_of_the_same_settings(measured, tmp_path):
+def test_figure1_reuses_table3_of_the_same_settings(measured, tmp_path):
     options = Options(tmp_path, rounds=3)
     throughput.table3(options)
     (table,) = throughput.figure1(options)
@@ -218,14 +216,14 @@ def test_figure1_shows_every_model():
 
 
 @pytest.mark.parametrize('name', STAGED)
-def test_stages_make_up_the_backbone(name):
+def test_stages_add_up_to_the_backbone(name):
     model = benchmark.build(MEASURED[name].source)
     backbone = getattr(model, 'backbone', None) or model.forward_features
     x = torch.randn(1, 3, 224, 224)
     counts = throughput.count_stages(model)
     strides = ['8', '16', '32'] if 'Light' in name else ['4', '8', '16', '32']
     assert list(counts) == ['stem', *strides]
-    assert sum(counts.values()) == count_multiply_adds(backbone, x)
+    assert sum(counts.values()) == count_macs(backbone, x)
 
     with torch.no_grad():
         stages = throughput.split(model)
@@ -235,7 +233,7 @@ def test_stages_make_up_the_backbone(name):
             torch.testing.assert_close(output, inputs[following.name][0])
 
 
-def test_figure5a(monkeypatch, tmp_path):
+def test_figure5a_shows_and_saves_the_measurements(monkeypatch, tmp_path):
     sizes = []
 
     def time_in_turn(calls, rounds):
@@ -268,7 +266,7 @@ def test_figure5a_shows_every_stage():
         bars = upper.containers[i]
         assert bars.get_label() == name
         assert [bar.get_height() for bar in bars] == [2.0, 5.0 + i]
-        # Stems stand around the first tick, stages of stride 32 at the last.
+        # Stems stand at the first tick, stages of stride 32 at the last.
         assert [round(bar.get_center()[0]) for bar in bars] == [0, 4]
         heights = [bar.get_height() for bar in lower.containers[i]]
         assert heights == [2.0, 3 * (5.0 + i)]
