@@ -83,7 +83,7 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 
 def write_images(folder: Path) -> None:
-    """A photograph, and two files that are no images."""
+    """Write a photograph and two files that are not images."""
     coarse = np.random.RandomState(0).randint(0, 256, (7, 9, 3), np.uint8)
     Image.fromarray(coarse).resize((119, 83)).save(folder / 'photo.png')
     (folder / 'text.png').write_text('This is not an image.')
@@ -91,11 +91,11 @@ def write_images(folder: Path) -> None:
 
 
 def write_model(library, change=''):
-    """Write a config with a checkpoint into the working folder."""
+    """Write config.py and model.pth into the working folder."""
     pytest.importorskip(library)
     Path('config.py').write_text(CONFIGS[library] + change)
     cfg = Config.fromfile('config.py')
-    # Its model is built as the libraries' own tools do.
+    # The model is built in the same way as by the libraries' own tools.
     with DefaultScope.overwrite_default_scope(library):
         from mmengine.registry import MODELS
 
@@ -107,7 +107,7 @@ def write_model(library, change=''):
 
 
 def sharpen(model):
-    """Weights as far from uniform as those of a trained model."""
+    """Make the attention as far from uniform as that of a trained model."""
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
         if 'qkv' in name or 'kv_global' in name or 'global_token' in name:

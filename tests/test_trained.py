@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def predict(library, model, cfg):
-    """Let the library itself run a model on the photograph."""
+    """Run a model on the photograph with the library's own API."""
     if library == 'mmpretrain':
         from mmpretrain import ImageClassificationInferencer
 
@@ -54,7 +54,9 @@ def predict(library, model, cfg):
         ('mmseg', (56, 80), (56, 80)),
     ],
 )
-def test_network_sees_what_the_library_shows_it(folder, library, image_hw, input_hw):
+def test_network_input_is_what_the_library_passes_on(
+    folder, library, image_hw, input_hw
+):
     cfg, model = write_model(library)
     loaded = load_trained(Config.fromfile('config.py'), 'model.pth')
     assert not loaded.training
@@ -68,7 +70,7 @@ def test_network_sees_what_the_library_shows_it(folder, library, image_hw, input
         predict(library, model, cfg.copy())
     assert torch.equal(seen[0], inputs)
 
-    # The image for the eye is the same, in RGB.
+    # The returned image is the same, in RGB.
     mean, std = (np.array(cfg.colours[key]) for key in ('mean', 'std'))
     normed = (image - mean) / std
     h, w = image_hw
@@ -81,7 +83,7 @@ def test_network_sees_what_the_library_shows_it(folder, library, image_hw, input
     assert np.abs(image - np.asarray(photo, float)).mean() < 8
 
 
-def test_backbone_is_found_inside():
+def test_backbone_is_found_in_submodules():
     backbone = LightViT(ARCH, out_indices=(0, 1))
     model = torch.nn.Sequential(
         torch.nn.ReLU(), torch.nn.ModuleDict(dict(net=backbone))
@@ -115,7 +117,7 @@ def test_backbone_is_found_inside():
         ('', 'empty.png', 'checkpoint empty.png cannot be used'),
     ],
 )
-def test_checkpoint_that_does_not_fit(folder, change, checkpoint, message):
+def test_checkpoint_that_does_not_fit_is_an_error(folder, change, checkpoint, message):
     write_model('mmpretrain')
     Path('config.py').write_text(CONFIGS['mmpretrain'] + change)
     with pytest.raises(InferenceError, match=message) as error:
@@ -130,7 +132,7 @@ def test_checkpoint_that_does_not_fit(folder, change, checkpoint, message):
         'test_dataloader = dict(dataset=dict(datasets=[]))',
     ],
 )
-def test_config_without_pipeline(folder, change):
+def test_config_without_pipeline_is_an_error(folder, change):
     cfg, model = write_model('mmpretrain', change)
     with pytest.raises(InferenceError, match='no test_dataloader.dataset.pipe'):
         network_input(model, cfg, 'photo.png')

@@ -1,4 +1,4 @@
-"""Figure 4: the weights of the global attention, and their picture."""
+"""Figure 4: the weights of the global attention, and their pictures."""
 
 import runpy
 import sys
@@ -37,7 +37,7 @@ def backbone():
 
 
 def plain_maps(x, hw, num_heads, num_tokens, weights):
-    """Eq. 2 and 3 for one image (T + N, C): twice (heads, T, H, W)."""
+    """Eq. 2 and 3 for one image (T + N, C): two maps (heads, T, H, W)."""
     q, k, v = reference.linear(x, weights, 'qkv').chunk(3, dim=1)
     heads = list(zip(*(part.chunk(num_heads, dim=1) for part in (q, k, v))))
     aggregation, gathered = [], []
@@ -58,7 +58,7 @@ def plain_maps(x, hw, num_heads, num_tokens, weights):
 
 
 @pytest.mark.parametrize('hw', [(57, 70), (64, 128), (9, 17)])
-def test_maps_are_the_networks_own_weights(backbone, hw):
+def test_maps_equal_the_attention_weights_of_the_network(backbone, hw):
     backbone.double()
     images = torch.randn(2, 3, *hw).double()
     seen = []
@@ -112,7 +112,7 @@ def test_maps_sum_to_one(backbone):
         (dict(out_indices=(0,)), (8,)),
     ],
 )
-def test_variants_of_the_network(options, strides):
+def test_maps_of_network_variants_cover_the_image(options, strides):
     model = LightViT(ARCH, **dict(dict(out_indices=(0, 1)), **options))
     blocks = global_attention_maps(model, torch.randn(1, 3, 57, 70))
     assert tuple(block.stride for block in blocks) == strides
@@ -123,7 +123,7 @@ def test_variants_of_the_network(options, strides):
         )
 
 
-def test_network_is_left_as_it_was(backbone):
+def test_network_stays_unchanged(backbone):
     backbone.train()
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
     blocks = global_attention_maps(backbone, torch.randn(1, 3, 64, 64))
@@ -136,7 +136,7 @@ def test_network_is_left_as_it_was(backbone):
         assert torch.equal(value, before[key])
 
 
-def test_no_global_tokens_no_maps():
+def test_backbone_without_global_tokens_is_an_error():
     model = LightViT(ARCH, num_tokens=0, out_indices=(0, 1))
     with pytest.raises(AttentionMapError, match='num_tokens=0'):
         global_attention_maps(model, torch.randn(1, 3, 64, 64))
@@ -146,13 +146,13 @@ def test_no_global_tokens_no_maps():
 
 
 def hot_spots(path):
-    """Where a picture is red, as a mask, by the colour map."""
+    """A mask of the red pixels of a picture, the maxima of the colour map."""
     red, green, blue = (imread(path)[..., i] for i in range(3))
     return (red > 0.6) & (green < 0.5) & (blue < 0.5)
 
 
-def test_maps_lie_where_they_belong(tmp_path):
-    """One hot spot in the four maps of an image, which they exceed by 20."""
+def test_maps_are_drawn_in_their_cell_and_place(tmp_path):
+    """One hot spot in four maps, which exceed their image by 20 pixels."""
     image = np.full((60, 100, 3), 128, np.uint8)
     centres = []
     for kind in (0, 1):
@@ -165,13 +165,13 @@ def test_maps_lie_where_they_belong(tmp_path):
                 spot = hot_spots(path)
                 assert spot.any()
                 centres.append([where.mean() for where in spot.nonzero()])
-    # The row by kind, the column by token, next to the image.
+    # Rows are kinds and columns are tokens, to the right of the image.
     centres = np.reshape(centres, (2, 2, 3, 2))
     height, width = spot.shape
     ys, xs = centres[..., 0] / height, centres[..., 1] / width
     assert ys[0].max() < 0.55 < ys[1].min()
     assert 1 / 3 < xs[:, 0].min() < xs[:, 0].max() < 2 / 3 < xs[:, 1].min()
-    # Within the cell: 40 pixels to the right of the first, 20 below it.
+    # In the cell, the spots lie 40 pixels to the right of the first and 20 below.
     first, right, below = centres.transpose(2, 3, 0, 1)
     np.testing.assert_allclose(right[0], first[0], atol=2)
     np.testing.assert_allclose(below[1], first[1], atol=2)
@@ -182,8 +182,8 @@ def test_maps_lie_where_they_belong(tmp_path):
     )
 
 
-def test_many_tokens_take_more_rows(tmp_path):
-    """Eight in a row: token 9 is the second of the third row."""
+def test_many_tokens_fill_several_rows(tmp_path):
+    """A row has eight tokens, so token 9 is the second in the third row."""
     image = np.full((20, 20, 3), 128, np.uint8)
     aggregation = torch.zeros(11, 2, 2)
     aggregation[9, 0, 0] = 1
@@ -196,7 +196,7 @@ def test_many_tokens_take_more_rows(tmp_path):
     assert 2 / 9 < xs.min() / width < xs.max() / width < 3 / 9
 
 
-# The tool on models of the three libraries
+# The tool, with models of the three libraries
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def tool(monkeypatch):
 
 
 @pytest.mark.parametrize('library', CONFIGS)
-def test_tool_draws_every_library(folder, tool, capsys, library):
+def test_tool_supports_every_library(folder, tool, capsys, library):
     write_model(library)
     Image.open('photo.png').transpose(Image.ROTATE_90).save('turned.png')
     model = ('config.py', 'model.pth')
@@ -233,7 +233,7 @@ def test_tool_draws_every_library(folder, tool, capsys, library):
     last = imread('work_dirs/attention/photo.png')
     assert np.array_equal(imread('same/photo_layer2.2.png'), last)
     others = [imread(f'out/photo{name}.png') for name in ('_layer2.1', '_head3', '')]
-    # The drawn maps, without the texts around them.
+    # Compare the maps, not the text around them.
     for other in others[:2]:
         drawn = np.abs(other - last)[..., :3].max(-1)
         assert (drawn > 0.1).mean() > 0.1
@@ -248,7 +248,7 @@ def test_tool_draws_every_library(folder, tool, capsys, library):
         ('1.1', 1, (57, 70)),
     ],
 )
-def test_visualize_draws_what_is_asked_for(folder, monkeypatch, layer, head, size):
+def test_visualize_selects_layer_head_and_size(folder, monkeypatch, layer, head, size):
     drawn = []
     monkeypatch.setattr(
         attention_maps, 'draw_attention', lambda *args: drawn.extend(args)
@@ -271,8 +271,8 @@ def test_visualize_draws_what_is_asked_for(folder, monkeypatch, layer, head, siz
     assert title == f'photo.png: {block.name}, {heads}'
 
 
-def test_released_weights_by_their_address(folder, monkeypatch):
-    """A config by its name, and a checkpoint of the authors' layout."""
+def test_released_weights_load_by_address(folder, monkeypatch):
+    """A config of the package with a checkpoint in the authors' layout."""
     pytest.importorskip('mmpretrain')
     from lightvit_mm import checkpoints
 
@@ -307,7 +307,7 @@ def test_released_weights_by_their_address(folder, monkeypatch):
         (['photo.png', 'other/photo.png'], '2 images are named photo'),
     ],
 )
-def test_misuse_is_one_clear_line(folder, tool, args, message):
+def test_tool_reports_misuse_in_one_line(folder, tool, args, message):
     write_model('mmpretrain')
     with pytest.raises(SystemExit, match=message) as error:
         tool('config.py', 'model.pth', *args)
@@ -315,7 +315,7 @@ def test_misuse_is_one_clear_line(folder, tool, args, message):
     assert not Path('work_dirs').exists()
 
 
-def test_model_without_global_tokens(folder, tool):
+def test_tool_reports_a_model_without_global_tokens(folder, tool):
     write_model('mmpretrain', 'model["backbone"]["num_tokens"] = 0')
     with pytest.raises(SystemExit, match='num_tokens=0: without'):
         tool('config.py', 'model.pth', 'photo.png')
@@ -328,7 +328,7 @@ def test_model_without_global_tokens(folder, tool):
         ('test_dataloader = None', 'model.pth', 'no test_dataloader.dataset.pipe'),
     ],
 )
-def test_model_that_cannot_be_used_is_one_clear_line(
+def test_tool_reports_an_unusable_model_in_one_line(
     folder, tool, change, checkpoint, message
 ):
     write_model('mmpretrain', change)
@@ -337,7 +337,7 @@ def test_model_that_cannot_be_used_is_one_clear_line(
     assert '\n' not in str(error.value)
 
 
-def test_missing_config_and_gpu(folder, tool, monkeypatch, capsys):
+def test_missing_config_or_gpu_is_an_error(folder, tool, monkeypatch, capsys):
     with pytest.raises(SystemExit, match='no config missing.py'):
         tool('missing.py', 'model.pth', 'photo.png')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)

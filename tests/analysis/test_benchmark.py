@@ -1,4 +1,4 @@
-"""Speed measured side by side: models, rounds, tables and the tool."""
+"""Side-by-side measurements of speed: models, rounds, tables and the tool."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from torch import nn
 from lightvit_mm import LightViT, config
 from lightvit_mm.analysis import benchmark, runtimes
 from lightvit_mm.analysis.benchmark import Result
-from lightvit_mm.analysis.runtimes import RUNTIMES, Runner, Setup
+from lightvit_mm.analysis.runtimes import RUNTIMES, RunningModel, Setup
 
 pytest.importorskip('timm')
 pytest.importorskip('mmpretrain')
@@ -27,7 +27,7 @@ TINY = dict(
 PNG = b'\x89PNG'
 
 
-# Models by their names
+# Building models by name
 
 
 @pytest.mark.parametrize('name', ['pvt_v2_b0', LIGHTVIT_T])
@@ -37,7 +37,7 @@ def test_model_scores_images(name):
     assert model(torch.zeros(2, 3, 224, 224)).shape == (2, 1000)
 
 
-def test_config_of_a_path_builds_without_its_weights(tmp_path):
+def test_config_file_builds_without_pretrained_weights(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text(
         "_base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'\n"
@@ -48,7 +48,7 @@ def test_config_of_a_path_builds_without_its_weights(tmp_path):
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
 
 
-def test_detector_takes_images_alone():
+def test_detector_takes_images_only():
     pytest.importorskip('mmdet')
     model = benchmark.build('lightvit_mm::mask_rcnn_lightvit_t_1x.py')
     with torch.no_grad():
@@ -69,7 +69,7 @@ def test_detector_takes_images_alone():
         ),
     ],
 )
-def test_wrong_name_is_answered_with_close_ones(name, error, close):
+def test_unknown_name_lists_close_matches(name, error, close):
     with pytest.raises(error) as info:
         benchmark.build(name)
     message = str(info.value)
@@ -78,7 +78,7 @@ def test_wrong_name_is_answered_with_close_ones(name, error, close):
     assert close in matches.split(', ')
 
 
-def test_wrong_path_is_answered_with_its_neighbours(tmp_path):
+def test_unknown_path_lists_similar_files(tmp_path):
     (tmp_path / 'swin_tiny.py').touch()
     name = str(tmp_path / 'swin_tin.py')
     with pytest.raises(FileNotFoundError, match='swin_tiny.py'):
@@ -102,7 +102,7 @@ def test_config_without_a_model_is_an_error(tmp_path):
         ),
     ],
 )
-def test_missing_library_is_named_with_its_command(name, message, monkeypatch):
+def test_missing_library_names_the_install_command(name, message, monkeypatch):
     monkeypatch.setattr(config, 'find_spec', lambda module: None)
     with pytest.raises(ModuleNotFoundError) as info:
         benchmark.build(name)
@@ -115,13 +115,13 @@ def test_features_are_the_maps_of_all_stages():
     assert shapes == [(1, 64, 8, 12), (1, 128, 4, 6), (1, 256, 2, 3)]
 
 
-def test_model_of_one_size_is_built_for_the_images():
+def test_fixed_size_model_is_built_for_the_image_size():
     model = benchmark.build('swin_tiny_patch4_window7_224', (64, 96), features=True)
     shapes = [tuple(x.shape[1:3]) for x in model(torch.zeros(1, 3, 64, 96))]
     assert shapes == [(16, 24), (8, 12), (4, 6), (2, 3)]
 
 
-def test_no_weights_are_zero():
+def test_no_weight_tensor_is_all_zero():
     model = benchmark.build('regnety_002')
     weights = [p for name, p in model.named_parameters() if 'weight' in name]
     assert all(weight.any() for weight in weights)
@@ -145,24 +145,28 @@ class Picky(nn.Module):
         (
             nn.Identity(),
             Setup(['plain']),
-            'plain is for LightViT, and none of a, b has it',
+            'plain needs a LightViT, but none of a, b has one',
         ),
         (
             nn.Identity(),
             Setup(mode='training', with_cp=True),
-            'with_cp is for LightViT, and none of a, b has it',
+            'with_cp needs a LightViT, but none of a, b has one',
         ),
-        (Picky(), Setup(shape=(5, 7)), 'a cannot take images of 5 x 7; .*: too odd'),
+        (
+            Picky(),
+            Setup(shape=(5, 7)),
+            'a does not accept images of 5 x 7; .*: too odd',
+        ),
     ],
 )
-def test_models_that_do_not_fit_are_an_error(model, setup, message, monkeypatch):
+def test_unsuitable_models_are_an_error(model, setup, message, monkeypatch):
     monkeypatch.setattr(benchmark, 'build', lambda *args: model)
     with pytest.raises(ValueError, match=message):
         benchmark.build_all(['a', 'b'], setup)
 
 
 @pytest.mark.parametrize('with_cp', [False, True])
-def test_blocks_are_recomputed_if_asked(with_cp, monkeypatch):
+def test_with_cp_recomputes_the_blocks(with_cp, monkeypatch):
     model = LightViT(TINY, out_indices=(1,), with_cp=not with_cp)
     monkeypatch.setattr(benchmark, 'build', lambda *args: model)
     setup = Setup(mode='training', shape=(16, 16), with_cp=with_cp)
@@ -175,23 +179,23 @@ def test_blocks_are_recomputed_if_asked(with_cp, monkeypatch):
     assert len(calls) == (4 if with_cp else 2)
 
 
-# Speed and memory
+# Measuring
 
 
 def fake_start(log):
-    """Runners that write down what they run and take no time."""
+    """Models that take no time and log each run."""
 
     def start(runtime, model, setup, folder):
 
         def run(x):
             log.append((type(model).__name__, runtime, len(x)))
 
-        return Runner(run, 10 * len(runtime), lambda x: 100 * len(x))
+        return RunningModel(run, 10 * len(runtime), lambda x: 100 * len(x))
 
     return start
 
 
-def test_all_take_turns(monkeypatch):
+def test_all_models_take_turns_in_every_round(monkeypatch):
     log = []
     seconds = iter(range(1, 17))
 
@@ -210,14 +214,14 @@ def test_all_take_turns(monkeypatch):
         for runtime in ('eager', 'int8')
         for n in (4, 1)
     ]
-    assert log == 2 * turn + 2 * turn  # two to warm up
+    assert log == 2 * turn + 2 * turn  # two warm-up calls each
     assert len(results) == 8
     assert results[0] == Result('a', 'eager', 4, [1, 9], 400, 50)
     assert results[7] == Result('b', 'int8', 1, [8, 16], 100, 40)
     assert results[0].throughput == [4.0, 4 / 9]
 
 
-def test_only_lightvit_is_stated_plainly(monkeypatch):
+def test_only_lightvit_has_a_plain_version(monkeypatch):
     log = []
     monkeypatch.setattr(benchmark, 'start', fake_start(log))
     monkeypatch.setattr(benchmark, 'seconds_per_call', lambda call: 1.0)
@@ -266,7 +270,7 @@ def results():
     ]
 
 
-def test_tables():
+def test_tables_have_a_row_per_model_and_runtime():
     single, batch = benchmark.tables(results(), SETUP)
     assert single.title == 'Inference, batch size 1'
     assert single.rows == [
@@ -280,7 +284,7 @@ def test_tables():
             '2.5',
             '1.00',
         ],
-        # Of each round by itself: 4, 3 and 1.
+        # The ratios of the rounds are 4, 3 and 1.
         [
             'lightvit_t_8xb128_in1k',
             'eager',
@@ -335,8 +339,8 @@ def test_notes_of_training():
     assert 'timm' not in text and 'int8' not in text
 
 
-def test_plot():
-    figure = benchmark.draw(results(), SETUP)
+def test_plot_shows_medians_and_slowest_and_fastest_rounds():
+    figure = benchmark.draw_throughput(results(), SETUP)
     axes = figure.axes
     assert [ax.get_title() for ax in axes] == ['Batch size 1', 'Batch size 8']
     for ax in axes:
@@ -350,7 +354,7 @@ def test_plot():
             eager=[pytest.approx(5), pytest.approx(4)],
             int8=[pytest.approx(10)],
         )
-    # Of pvt_v2_b0 below the others, from the slowest round to the fastest.
+    # The error bar of pvt_v2_b0 spans the slowest and the fastest round.
     errors = axes[0].collections[1].get_segments()
     assert errors[1][:, 0].tolist() == pytest.approx([2, 5])
     assert [text.get_text() for text in axes[0].get_yticklabels()] == [
@@ -365,7 +369,7 @@ def run_tool(monkeypatch, *args):
     runpy.run_path(TOOL, run_name='__main__')
 
 
-def test_tool(monkeypatch, tmp_path, capsys):
+def test_tool_writes_markdown_json_and_plot(monkeypatch, tmp_path, capsys):
     seen = []
 
     def measure(models, setup):
@@ -406,7 +410,7 @@ def test_tool(monkeypatch, tmp_path, capsys):
     assert (tmp_path / 'benchmark.png').read_bytes().startswith(PNG)
 
 
-def test_tool_measures(monkeypatch, tmp_path):
+def test_tool_measures_a_model(monkeypatch, tmp_path):
     monkeypatch.setattr(benchmark, 'seconds_per_call', lambda call: 0.5)
     run_tool(
         monkeypatch,
@@ -435,13 +439,13 @@ def test_tool_measures(monkeypatch, tmp_path):
         (['pvtv2_b0'], "'pvtv2_b0' should be a model of timm"),
         (['mine.py'], 'There is no config mine.py'),
         (['pvt_v2_b0', '--rounds', 0], 'rounds=0 should be at least 1'),
-        (['pvt_v2_b0', '--device', 'cuda'], 'there is none'),
-        (['pvt_v2_b0', '--with-cp'], "with_cp is for mode='training'"),
-        (['pvt_v2_b0', '--plain'], 'plain is for LightViT'),
+        (['pvt_v2_b0', '--device', 'cuda'], 'PyTorch finds none'),
+        (['pvt_v2_b0', '--with-cp'], "with_cp needs mode='training'"),
+        (['pvt_v2_b0', '--plain'], 'plain needs a LightViT'),
         (['pvt_v2_b0', '--out', __file__], 'File exists'),
     ],
 )
-def test_tool_answers_misuse_in_a_line(args, message, monkeypatch, tmp_path):
+def test_tool_reports_misuse_in_one_line(args, message, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(benchmark, 'measure', None)  # nothing is measured
     monkeypatch.chdir(tmp_path)

@@ -5,13 +5,13 @@ import torch
 
 from lightvit_mm import LightViT
 from lightvit_mm.analysis import benchmark
-from lightvit_mm.analysis.plain import PlainLightViT, state_plainly
+from lightvit_mm.analysis.plain import PlainLightViT, to_plain
 
 
 @pytest.mark.parametrize('shape', [(64, 64), (70, 57)])
-def test_plain_statement_computes_the_backbone(shape):
+def test_plain_backbone_has_the_same_outputs_and_gradients(shape):
     backbone = LightViT('tiny').eval()
-    plain = state_plainly(backbone)
+    plain = to_plain(backbone)
     x = torch.randn(2, 3, *shape)
     expected, outs = backbone(x), plain(x)
     torch.testing.assert_close(outs, expected, rtol=1e-4, atol=1e-4)
@@ -33,10 +33,10 @@ def test_plain_statement_computes_the_backbone(shape):
         )
 
 
-def test_plain_statement_of_a_classifier():
+def test_plain_classifier_has_the_same_scores():
     pytest.importorskip('mmpretrain')
     model = benchmark.build('lightvit_mm::lightvit_t_8xb128_in1k.py')
-    plain = state_plainly(model)
+    plain = to_plain(model)
     assert isinstance(plain.backbone, PlainLightViT)
     assert isinstance(model.backbone, LightViT)
     x = torch.randn(1, 3, 64, 64)

@@ -22,7 +22,7 @@ TINY = dict(
 # Inference
 
 
-def test_pytorch_gives_the_outputs(monkeypatch):
+def test_pytorch_runtimes_return_the_outputs(monkeypatch):
     compile = torch.compile
     compiled = []
 
@@ -34,47 +34,47 @@ def test_pytorch_gives_the_outputs(monkeypatch):
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.Sigmoid())
     setup = Setup(['plain', 'eager', 'compiled'])
     for runtime in setup.runtimes:
-        runner = runtimes.start(runtime, model, setup, None)
-        assert runner.size == 4 * (192 * 4 + 4)
+        running = runtimes.start(runtime, model, setup, None)
+        assert running.size == 4 * (192 * 4 + 4)
         x = torch.randn(3, 3, 8, 8)
-        torch.testing.assert_close(runner.run(x), model(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(running.run(x), model(x), rtol=1e-4, atol=1e-4)
     assert compiled == [model]
 
 
-def test_plain_runtime_runs_the_plain_statement(monkeypatch):
+def test_plain_runtime_runs_plain_lightvit(monkeypatch):
     monkeypatch.setattr(PlainLightViT, 'forward', lambda self, x: 'plain')
     model = LightViT(TINY, out_indices=(1,))
-    runner = runtimes.start('plain', model, Setup(['plain']), None)
-    assert runner.run(torch.zeros(1, 3, 8, 8)) == 'plain'
+    running = runtimes.start('plain', model, Setup(['plain']), None)
+    assert running.run(torch.zeros(1, 3, 8, 8)) == 'plain'
 
 
 @pytest.mark.parametrize(
     'runtime, tolerance', [('onnxruntime', 1e-4), ('openvino', 1e-4), ('int8', 0.03)]
 )
-def test_files_give_the_outputs(runtime, tolerance, tmp_path):
+def test_exported_files_return_the_outputs(runtime, tolerance, tmp_path):
     pytest.importorskip('onnxruntime')
     pytest.importorskip('openvino')
     model = LightViT(TINY, out_indices=(0, 1))
     setup = Setup([runtime], shape=(64, 96))
-    runner = runtimes.start(runtime, model, setup, tmp_path)
+    running = runtimes.start(runtime, model, setup, tmp_path)
     path = tmp_path / ('int8.onnx' if runtime == 'int8' else 'model.onnx')
-    assert runner.size == path.stat().st_size
+    assert running.size == path.stat().st_size
     for n in (3, 1):
         x = torch.randn(n, 3, 64, 96)
         with torch.no_grad():
             expected = model(x)
-        outs = runner.run(x)
+        outs = running.run(x)
         assert len(outs) == 2
         errors = [
             (torch.from_numpy(out) - right).norm() / right.norm()
             for out, right in zip(outs, expected)
         ]
         assert max(errors) < tolerance
-        # Or nothing was quantised.
+        # Equal outputs would mean that nothing was quantised.
         assert runtime != 'int8' or max(errors) > 1e-3
 
 
-def test_files_run_on_the_threads_of_pytorch(monkeypatch, tmp_path):
+def test_files_use_as_many_threads_as_pytorch(monkeypatch, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')
     openvino = pytest.importorskip('openvino')
     used = []
@@ -97,21 +97,21 @@ def test_files_run_on_the_threads_of_pytorch(monkeypatch, tmp_path):
     assert used == [2, 2]
 
 
-def test_peak_memory_of_a_file_has_its_weights(tmp_path):
+def test_peak_memory_of_a_file_includes_the_weights(tmp_path):
     pytest.importorskip('onnxruntime')
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 200_000))
     setup = Setup(['onnxruntime'], shape=(8, 8))
-    runner = runtimes.start('onnxruntime', model, setup, tmp_path)
+    running = runtimes.start('onnxruntime', model, setup, tmp_path)
     weights = runtimes.weight_bytes(model)
-    peak = runner.peak_memory(torch.zeros(10, 3, 8, 8))
-    assert weights < runner.size < weights + 10_000
+    peak = running.peak_memory(torch.zeros(10, 3, 8, 8))
+    assert weights < running.size < weights + 10_000
     assert weights < peak < 2 * weights
 
 
 @pytest.mark.parametrize(
     'dtype, expected', [('fp32', torch.float32), ('bf16', torch.bfloat16)]
 )
-def test_precision(dtype, expected):
+def test_dtype_sets_the_precision_of_inference(dtype, expected):
     run = runtimes.prepare(nn.Linear(3, 4), 'cpu', dtype)
     output = run(torch.zeros(2, 3))
     assert output.dtype == expected and output.is_inference()
@@ -120,11 +120,11 @@ def test_precision(dtype, expected):
 @pytest.mark.parametrize(
     'widths, held',
     [
-        ((10, 10, 20, 40), 60),  # the first output is free before the third
+        ((10, 10, 20, 40), 60),  # the first output is freed before the third
         ((10, 70, 5, 5), 75),
     ],
 )
-def test_peak_memory_is_that_of_live_activations(widths, held):
+def test_peak_memory_counts_live_activations(widths, held):
     model = nn.Sequential(*[nn.Linear(c, d) for c, d in pairwise(widths)])
     model.register_buffer('unused', torch.zeros(100, dtype=torch.float64))
     x = torch.zeros(1000, widths[0])
@@ -137,7 +137,7 @@ def test_peak_memory_is_that_of_live_activations(widths, held):
 # Training
 
 
-def test_training_step_counts_the_backward_pass():
+def test_training_step_includes_the_backward_pass():
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 1000), nn.Dropout(0.5))
     reached = []
     for name, parameter in model.named_parameters():
@@ -145,18 +145,18 @@ def test_training_step_counts_the_backward_pass():
             lambda p, name=name: reached.append((name, bool(p.grad.any())))
         )
     setup = Setup(mode='training')
-    runner = runtimes.start('eager', model.eval(), setup, None)
+    running = runtimes.start('eager', model.eval(), setup, None)
     assert model.training
     x = torch.randn(2, 3, 8, 8)
-    runner.run(x)
+    running.run(x)
     assert sorted(reached) == [('1.bias', True), ('1.weight', True)]
-    # They are not left to the next step, but a part of this one's peak.
+    # Gradients count in the peak of this step and do not stay for the next.
     assert all(p.grad is None for p in model.parameters())
     weights = runtimes.weight_bytes(model)
-    assert 2 * weights < runner.peak_memory(x) < 2.5 * weights
+    assert 2 * weights < running.peak_memory(x) < 2.5 * weights
 
 
-def test_training_step_in_mixed_precision():
+def test_training_step_runs_in_mixed_precision():
     seen = []
     model = nn.Linear(3, 4)
     model.register_forward_hook(lambda *args: seen.append(args[-1].dtype))
@@ -164,7 +164,7 @@ def test_training_step_in_mixed_precision():
     assert seen == [torch.bfloat16]
 
 
-def test_loss():
+def test_loss_of_scores_and_of_maps():
     scores = torch.zeros(5, 7, requires_grad=True)
     assert runtimes._loss(scores).item() == pytest.approx(math.log(7))
     maps = [
@@ -188,12 +188,12 @@ def test_loss():
         (dict(mode='test'), "mode='test' should be one of"),
         (dict(dtype='fp8'), "dtype='fp8' should be one of"),
         (dict(device='tpu'), "device='tpu' should be one of"),
-        (dict(with_cp=True), "with_cp is for mode='training'"),
+        (dict(with_cp=True), "with_cp needs mode='training'"),
         (
             dict(runtimes=['int8'], mode='training'),
-            "'int8' is for inference in fp32 on cpu, not for training in fp32",
+            "'int8' supports only inference in fp32 on cpu, not training in fp32",
         ),
-        (dict(runtimes=['openvino'], dtype='bf16'), 'not for inference in bf16'),
+        (dict(runtimes=['openvino'], dtype='bf16'), 'not inference in bf16'),
     ],
 )
 def test_bad_setup_is_an_error(changed, message):
@@ -201,13 +201,13 @@ def test_bad_setup_is_an_error(changed, message):
         Setup(**changed)
 
 
-def test_absent_gpu_is_an_error(monkeypatch):
+def test_missing_gpu_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(ValueError, match="choose 'cpu'"):
         Setup(device='cuda')
 
 
-def test_absent_runtime_is_an_error(monkeypatch):
+def test_missing_runtime_is_an_error(monkeypatch):
     monkeypatch.setattr(
         config, 'find_spec', lambda name: None if name == 'openvino' else name
     )
