@@ -1,8 +1,8 @@
-"""LightViT stated a second time, plainly, from the paper and its state dict.
+"""A second, independent LightViT, written from the paper.
 
-One function per equation, one window after the other, nothing shared with the
-package: slow, and only there to test against. What an ablation leaves out is
-left out here where its weights are missing.
+It has one function per equation, loops over the windows and shares no code with
+the package. It is slow and only serves as a reference for tests. Parts that an
+ablation removes are skipped if their weights are missing.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def layer_norm(x: Tensor, weights: Weights, name: str, eps: float) -> Tensor:
 
 
 def stem(image: Tensor, weights: Weights, stride: int) -> Tensor:
-    """Patch embedding in evaluation mode -> (B, H, W, C)."""
+    """Patch embedding in evaluation mode, (B, 3, h, w) -> (B, H, W, C)."""
     x = image
     if 'stem.0.weight' not in weights:
         h, w = image.shape[2:]
@@ -83,7 +83,7 @@ def attention(
     bias = [0.0] * num_heads
     if size is None:
         size = max(hw)
-        assert H == W, 'one window is stated for square maps'
+        assert H == W, 'a single window requires a square map'
     else:
         table = weights['relative_position_bias_table']
         bias = [position_bias(table, size, head) for head in range(num_heads)]
@@ -179,18 +179,18 @@ def lightvit(
     drop_tokens: bool,
     stride: int = 8,
 ) -> list[Tensor]:
-    """All tokens or, with ``drop_tokens``, the map of each stage, normed.
+    """Normalised outputs of each stage: all tokens, or maps with ``drop_tokens``.
 
     Args:
         image: One image (1, C, h, w).
-        weights: State dict of the whole network, in evaluation mode.
+        weights: State dict of the whole network.
         depths: Blocks per stage.
         num_heads: Attention heads per stage.
-        window_size: Side of a window; None for one window without position
-            biases, of a square image.
-        drop_tokens: The authors' detectors drop the global tokens before
-            the last FFN.
-        stride: Of the stem, 8 or 4.
+        window_size: Side of a window. None for a single window without position
+            biases, which requires a square image.
+        drop_tokens: Drop the global tokens before the last FFN, as the
+            authors' detectors do.
+        stride: Stride of the patch embedding, 8 or 4.
     """
     image_tokens = stem(image, sub(weights, 'patch_embed.'), stride)[0]
     hw = image_tokens.shape[:2]

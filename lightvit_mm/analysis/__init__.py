@@ -1,1 +1,1 @@
-"""What the models cost and where they look."""
+"""Cost, speed and attention maps of models."""

@@ -1,10 +1,10 @@
-"""Where the global tokens look, and what they give back (paper, Figure 4).
+"""Maps of the global attention (paper, Figure 4).
 
-Global aggregation is a softmax over the image tokens, one for each global
-token (Eq. 2): the places that the token gathers from. Global broadcast is a
-softmax over the global tokens, one for each image token (Eq. 3): the tokens
-that the place reads from. Both are taken from the queries and keys that the
-network itself computes. :func:`visualize` does all, from file to picture.
+In global aggregation, each global token gathers from the image tokens, weighted
+by a softmax over them (Eq. 2). In global broadcast, each image token reads from
+the global tokens, weighted by a softmax over those (Eq. 3). The maps show both
+weights, computed from the network's own queries and keys. :func:`visualize`
+goes all the way from image file to picture.
 """
 
 import math
@@ -24,11 +24,11 @@ from ..models.lightvit import HW, LightViTBlock, split_heads
 from ..trained import InferenceError, find_backbone, network_input
 
 TOKENS_PER_ROW = 8
-CELL = 1.5  # inches, of a square image
+CELL = 1.5  # side of the cell of a square image, in inches
 
 
 class AttentionMapError(InferenceError):
-    """Attention that cannot be shown; the message says why."""
+    """The attention cannot be shown; the message says why."""
 
 
 @dataclass
@@ -38,11 +38,10 @@ class BlockAttention:
     Args:
         stage: Stage of the block, counted from 1.
         block: Block of that stage, counted from 1.
-        stride: Pixels between the image tokens. The maps begin at the
-            image's top left corner and may reach beyond its other corner.
-        aggregation: Weights (B, heads, T, H, W), which sum to one over H and
-            W.
-        broadcast: Weights (B, heads, T, H, W), which sum to one over T.
+        stride: Pixels between image tokens. The maps start at the top left
+            corner of the image and may exceed it at the bottom and right.
+        aggregation: Weights (B, heads, T, H, W) that sum to 1 over H and W.
+        broadcast: Weights (B, heads, T, H, W) that sum to 1 over T.
     """
 
     stage: int
@@ -53,31 +52,32 @@ class BlockAttention:
 
     @property
     def layer(self) -> str:
-        """The block as a user names it, such as '3.6'."""
+        """The block in the form that users type, such as '3.6'."""
         return f'{self.stage}.{self.block}'
 
     @property
     def name(self) -> str:
+        """The block in words, such as 'stage 3, block 6'."""
         return f'stage {self.stage}, block {self.block}'
 
 
 @torch.no_grad()
 def global_attention_maps(backbone: LightViT, images: Tensor) -> list[BlockAttention]:
-    """The global attention of every block, in the order of the network.
+    """The global attention of every block, from the first to the last.
 
-    The backbone runs in evaluation mode and is left as it was.
+    The backbone runs in evaluation mode. Its mode and hooks are restored.
 
     Args:
         backbone: The network.
-        images: What it sees, (B, in_channels, h, w).
+        images: Its input, (B, in_channels, h, w).
 
     Raises:
         AttentionMapError: If the backbone has no global tokens.
     """
     if not backbone.num_tokens:
         raise AttentionMapError(
-            'num_tokens=0: without global tokens there is no global attention '
-            'to show; expected a LightViT with num_tokens >= 1'
+            'num_tokens=0: without global tokens, there is no global attention '
+            'to show; use a LightViT with num_tokens >= 1'
         )
     seen: dict[nn.Module, tuple] = {}
 
@@ -106,7 +106,7 @@ def global_attention_maps(backbone: LightViT, images: Tensor) -> list[BlockAtten
     for i, attns in enumerate(blocks):
         for j, attn in enumerate(attns):
             (x, hw), _ = seen[attn]
-            # Once more, since the network has it in the order of windows.
+            # Computed again, because the network computes it in window order.
             qkv = attn.qkv(x)
             weights = _weights(
                 qkv, seen[attn.kv_global][1], attn.num_heads, attn.num_tokens, hw
@@ -119,7 +119,7 @@ def global_attention_maps(backbone: LightViT, images: Tensor) -> list[BlockAtten
 def _weights(
     qkv: Tensor, kv_global: Tensor, num_heads: int, T: int, hw: HW
 ) -> tuple[Tensor, Tensor]:
-    """(B, T + N, 3C), (B, T, 2C) -> twice (B, heads, T, H, W)."""
+    """(B, T + N, 3C), (B, T, 2C) -> aggregation and broadcast (B, heads, T, H, W)."""
     q, k, _ = split_heads(qkv, num_heads, 3)
     k_global, _ = split_heads(kv_global, num_heads, 2)
     scale = q.shape[-1] ** -0.5
@@ -136,17 +136,19 @@ def draw_attention(
     path: PathLike,
     title: str = '',
 ) -> None:
-    """Draw the two maps of each global token over the image, as in Figure 4.
+    """Draw both maps of each global token over the image, as in Figure 4.
 
-    One column per token: aggregation above, broadcast below, each from blue,
-    its least weight, to red, its greatest, which are written below it.
+    Each token has a column, with aggregation above broadcast. Colours go from
+    blue for the smallest weight of a map to red for the largest. Both values
+    are written below the map.
 
     Args:
         image: RGB, uint8, (h, w, 3).
         aggregation: Maps (T, H, W).
         broadcast: Maps (T, H, W).
-        stride: Pixels between the tokens of the maps.
-        path: Picture to write, by matplotlib's formats. Its folder is made.
+        stride: Pixels between the tokens of a map.
+        path: Picture to write, in any format of matplotlib. Its folder is
+            created.
         title: Text above the picture.
     """
     T = len(aggregation)
@@ -174,7 +176,7 @@ def draw_attention(
 def _grid(
     rows: int, columns: int, aspect: float, title: str
 ) -> tuple[Figure, np.ndarray]:
-    """Cells of one area, whatever the image's width over height."""
+    """A grid of cells that all have the same area for any aspect ratio."""
     width, height = CELL * aspect**0.5, CELL / aspect**0.5
     side, above, gap_x, gap_y = 0.35, 0.7, 0.08, 0.4
     full_width = side + columns * (width + gap_x)
@@ -206,7 +208,7 @@ def _grid(
 
 
 def _draw_cell(cell: Axes, image: np.ndarray, weights: Tensor, stride: int) -> None:
-    """A map (H, W) over an image (h, w, 3), which it may exceed."""
+    """Draw a map (H, W), which may exceed the image (h, w, 3), over the image."""
     h, w = image.shape[:2]
     H, W = weights.shape
     least, greatest = weights.aminmax()
@@ -234,18 +236,20 @@ def visualize(
     """Draw the global attention of a block over an image.
 
     Args:
-        model: Model with a LightViT in it, as of
+        model: Model that contains a LightViT, for example from
             :func:`lightvit_mm.trained.load_trained`.
         cfg: Its config.
         image_path: The image.
-        out_path: As for :func:`draw_attention`.
-        layer: 'STAGE.BLOCK', both counted from 1; the last block if None.
-        head: Head, counted from 0; the mean over the heads if None.
-        size: As for :func:`lightvit_mm.trained.network_input`.
+        out_path: Picture to write; see :func:`draw_attention`.
+        layer: 'STAGE.BLOCK', both counted from 1. By default the last block.
+        head: Head, counted from 0. By default the mean over all heads.
+        size: Height and width to resize the image to; see
+            :func:`lightvit_mm.trained.network_input`.
 
     Raises:
-        InferenceError: If the image cannot be read, or there is no such
-            layer, head, size or pipeline, no LightViT or no global token.
+        InferenceError: If the image cannot be read, the size is not positive,
+            the config has no test pipeline, the model has no LightViT or no
+            global tokens, or the layer or head does not exist.
     """
     image, inputs = network_input(model, cfg, image_path, size)
     block = _select(global_attention_maps(find_backbone(model), inputs), layer)

@@ -1,7 +1,7 @@
 """Speed and memory of models, measured side by side.
 
-All models take turns in every round, so that a machine that slows down or
-speeds up meanwhile does so for all of them alike.
+All models take turns in every round. A machine that slows down or speeds up
+therefore affects all of them alike.
 """
 
 import platform
@@ -28,11 +28,11 @@ from .complexity import forward_tensors
 from .report import Table
 from .runtimes import DTYPES, RUNTIMES, Setup, start
 
-# Models by their names
+# Building models by name
 
 
-class Detector(nn.Module):
-    """Calls a model of mmdet with images alone, none of them padded."""
+class DetectorForward(nn.Module):
+    """Calls a model of mmdet with images only, without padding."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -46,32 +46,31 @@ class Detector(nn.Module):
 def build(
     name: str, shape: tuple[int, int] | None = None, features: bool = False
 ) -> nn.Module:
-    """Build a model in evaluation mode, its weights untrained.
+    """Build a model in evaluation mode with untrained weights.
 
-    Nothing is downloaded: pretrained weights that a config asks for are
-    left out.
+    Nothing is downloaded: pretrained weights named in a config are ignored.
 
     Args:
         name: A model of timm such as ``'swin_tiny_patch4_window7_224'``, or
-            a config of mmpretrain, mmdet or mmseg: its path, or as
-            ``'lightvit_mm::lightvit_t_8xb128_in1k.py'`` its library and its
-            path there.
+            a config of mmpretrain, mmdet or mmseg. The config is a path, or a
+            library and a path in it, such as
+            ``'lightvit_mm::lightvit_t_8xb128_in1k.py'``.
         shape: Height and width of the images, for models of timm that are
-            built for one size; by default their own.
-        features: The backbone alone, with a map of each of its stages. Of
-            LightViT these are all three; other backbones of configs give
-            what their config says.
+            built for one size. By default that size is the model's.
+        features: Build only the backbone, with a map of each stage. LightViT
+            returns all three; other backbones from configs return the stages
+            that their config selects.
 
     Returns:
-        A module that takes images (B, 3, h, w). A model from a config gives
-        what ``mode='tensor'`` gives, or with ``features`` the backbone's
-        maps.
+        A module that takes images (B, 3, h, w). A model from a config returns
+        what ``mode='tensor'`` returns, or with ``features`` the maps of the
+        backbone.
 
     Raises:
-        ValueError: If timm has no model of that name, or the config no
+        ValueError: If timm has no model of that name, or the config defines no
             model.
-        FileNotFoundError: If there is no such config.
-        ModuleNotFoundError: If its library is not installed.
+        FileNotFoundError: If the config does not exist.
+        ModuleNotFoundError: If the library is not installed.
     """
     if _is_config(name):
         return _build_config(name, features)
@@ -91,8 +90,8 @@ def build(
 
 
 def _fill_zeros(model: nn.Module) -> None:
-    # Norms that start at 0 would let exporters store zeros for the weights
-    # before them, and only once.
+    # If norms start at 0, exporters fold the weights before them to zeros, which
+    # they store only once.
     for name, parameter in model.named_parameters():
         if name.endswith('weight') and not parameter.any():
             nn.init.normal_(parameter, std=0.02)
@@ -103,7 +102,7 @@ def _is_config(name: str) -> bool:
 
 
 def import_timm():
-    """The module timm, which has the models of other papers.
+    """Import timm, which has the models of other papers.
 
     Raises:
         ModuleNotFoundError: If it is not installed.
@@ -130,14 +129,14 @@ def _build_config(name: str, features: bool) -> nn.Module:
     if features:
         return _backbone(cfg, name)
     model = build_model(cfg)
-    return Detector(model).eval() if scope == 'mmdet' else model
+    return DetectorForward(model).eval() if scope == 'mmdet' else model
 
 
 def _backbone(cfg: Config, name: str) -> nn.Module:
     if 'backbone' not in cfg.model:
         raise ValueError(
-            f'config {name} should have a model with a backbone, '
-            'of which to measure the features'
+            f'config {name} should have a model with a backbone '
+            'to measure features; name another config or leave out features'
         )
     if cfg.model.backbone.type.endswith('LightViT'):
         cfg.model.backbone.update(out_indices=(0, 1, 2), out_type='featmap')
@@ -145,15 +144,16 @@ def _backbone(cfg: Config, name: str) -> nn.Module:
 
 
 def build_all(names: Sequence[str], setup: Setup) -> dict[str, nn.Module]:
-    """Build the models to measure and try each on an image.
+    """Build the models to measure, and check that each accepts the images.
 
     Args:
-        names: As :func:`build` takes them.
-        setup: How they are going to be measured.
+        names: Names of models; see :func:`build`.
+        setup: How the models will be measured.
 
     Raises:
-        ValueError: If a model cannot take such images, or none has what an
-            option is for; else as :func:`build`.
+        ValueError: If a model does not accept images of the setup's shape, or
+            an option needs a LightViT and no model has one. Other errors are
+            those of :func:`build`.
     """
     models = {name: build(name, setup.shape, setup.features) for name in names}
     backbones = [
@@ -165,13 +165,13 @@ def build_all(names: Sequence[str], setup: Setup) -> dict[str, nn.Module]:
     ):
         if chosen and not backbones:
             raise ValueError(
-                f'{option} is for LightViT, and none of '
-                f'{", ".join(names)} has it; leave it out'
+                f'{option} needs a LightViT, but none of '
+                f'{", ".join(names)} has one; leave it out'
             )
     for backbone in backbones:
         backbone.with_cp = setup.with_cp
     for name, model in models.items():
-        _try(name, model, setup.shape)
+        _check_shape(name, model, setup.shape)
     return models
 
 
@@ -179,32 +179,32 @@ def _lightvits(model: nn.Module) -> list[LightViT]:
     return [m for m in model.modules() if isinstance(m, LightViT)]
 
 
-def _try(name: str, model: nn.Module, shape: tuple[int, int]) -> None:
+def _check_shape(name: str, model: nn.Module, shape: tuple[int, int]) -> None:
     try:
         with torch.inference_mode():
             model(torch.zeros(1, 3, *shape))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = ' '.join(str(error).split())
         raise ValueError(
-            f'{name} cannot take images of {shape[0]} x {shape[1]}; choose '
-            f'another shape or leave it out: {reason}'
+            f'{name} does not accept images of {shape[0]} x {shape[1]}; choose '
+            f'another shape or leave the model out: {reason}'
         ) from error
 
 
-# Speed and memory
+# Measuring speed and memory
 
 
 @dataclass
 class Result:
-    """What was measured of a model in a runtime at a batch size.
+    """Measurements of one model in one runtime at one batch size.
 
     Args:
-        model: Its name.
+        model: Name of the model.
         runtime: A key of :data:`.runtimes.RUNTIMES`.
-        batch_size: Images of a batch.
-        seconds: Per batch, one per round.
-        peak_memory: In bytes; see :class:`.runtimes.Runner`.
-        size: In bytes; see :class:`.runtimes.Runner`.
+        batch_size: Images per batch.
+        seconds: Seconds per batch, one value per round.
+        peak_memory: Bytes; see :class:`.runtimes.RunningModel`.
+        size: Bytes; see :class:`.runtimes.RunningModel`.
     """
 
     model: str
@@ -216,12 +216,12 @@ class Result:
 
     @property
     def throughput(self) -> list[float]:
-        """Images per second, one per round."""
+        """Images per second, one value per round."""
         return [self.batch_size / s for s in self.seconds]
 
 
 def spread(values: Sequence[float]) -> float:
-    """The largest deviation from the median, as a share of it."""
+    """The largest deviation from the median, relative to the median."""
     middle = median(values)
     return max(abs(value / middle - 1) for value in values)
 
@@ -230,12 +230,12 @@ def measure(models: dict[str, nn.Module], setup: Setup) -> list[Result]:
     """Measure models on random images.
 
     Args:
-        models: Models by any names. They are moved to the device.
-        setup: How. The runtime 'plain' is left out for models without
-            LightViT.
+        models: Models by name. They are moved to the device.
+        setup: How to measure. Models without LightViT skip the runtime 'plain'.
 
     Returns:
-        By model, then runtime, then batch size, in the given order.
+        One result per model, runtime and batch size. The order is by model,
+        then runtime, then batch size, as given.
     """
     images = torch.randn(max(setup.batch_sizes), 3, *setup.shape, device=setup.device)
     with TemporaryDirectory() as folder:
@@ -246,25 +246,25 @@ def measure(models: dict[str, nn.Module], setup: Setup) -> list[Result]:
             if runtime != 'plain' or _lightvits(model)
         ]
         folders = {name: Path(folder, str(i)) for i, name in enumerate(models)}
-        runners = {
+        running = {
             (name, runtime): start(runtime, models[name], setup, folders[name])
             for name, runtime in track_iter_progress(pairs)
         }
         calls, memory = {}, {}
         keys = [(pair, n) for pair in pairs for n in setup.batch_sizes]
         for pair, n in track_iter_progress(keys):
-            calls[pair, n] = call = partial(_run, runners[pair].run, images[:n])
+            calls[pair, n] = call = partial(_run, running[pair].run, images[:n])
             call()
-            memory[pair, n] = runners[pair].peak_memory(images[:n])
+            memory[pair, n] = running[pair].peak_memory(images[:n])
         seconds = time_in_turn(calls, setup.rounds)
     return [
-        Result(*pair, n, seconds[pair, n], memory[pair, n], runners[pair].size)
+        Result(*pair, n, seconds[pair, n], memory[pair, n], running[pair].size)
         for pair, n in calls
     ]
 
 
 def _run(run: Callable[[Tensor], object], images: Tensor) -> None:
-    """One image is waited for; on CUDA, larger batches may overlap."""
+    """Run, and wait for a single image; on CUDA, larger batches may overlap."""
     run(images)
     if images.is_cuda and len(images) == 1:
         torch.cuda.synchronize()
@@ -273,13 +273,13 @@ def _run(run: Callable[[Tensor], object], images: Tensor) -> None:
 def time_in_turn(
     calls: dict[Hashable, Callable[[], object]], rounds: int
 ) -> dict[Hashable, list[float]]:
-    """Time functions of no arguments.
+    """Time functions without arguments.
 
-    Each is called once to warm up, or to compile. Then all are timed in turn
-    in every round.
+    Each is first called once to warm up or compile. Then all are timed in turn,
+    round after round.
 
     Returns:
-        Seconds per call of each function, one per round.
+        Seconds per call of each function, one value per round.
     """
     for call in calls.values():
         call()
@@ -294,9 +294,9 @@ def time_in_turn(
 
 
 def seconds_per_call(call: Callable[[], object], min_run_time: float = 0.3) -> float:
-    """The median over calls for at least that many seconds.
+    """The median time of a call, over calls that fill ``min_run_time`` seconds.
 
-    At least one call precedes them. CUDA is synchronised at their end.
+    At least one call warms up before. CUDA is synchronised at the end.
     """
     timer = Timer(
         'call()', globals=dict(call=call), num_threads=torch.get_num_threads()
@@ -305,7 +305,7 @@ def seconds_per_call(call: Callable[[], object], min_run_time: float = 0.3) -> f
 
 
 def environment(device: str) -> dict[str, str | int]:
-    """The device by its name, PyTorch and its threads."""
+    """Name of the device, number of threads and version of PyTorch."""
     name = torch.cuda.get_device_name() if device == 'cuda' else _cpu_name()
     return dict(device=name, threads=torch.get_num_threads(), torch=torch.__version__)
 
@@ -317,11 +317,11 @@ def _cpu_name() -> str:
     return name.group(1) if name else platform.machine()
 
 
-# What was measured, to be read
+# Reporting
 
 
-def report(results: Sequence[Result], setup: Setup) -> dict:
-    """All of it, for JSON: settings, versions and every round."""
+def to_json(results: Sequence[Result], setup: Setup) -> dict:
+    """All results for JSON: settings, versions and every round."""
     return dict(
         environment=environment(setup.device),
         versions=_versions(results, setup),
@@ -338,7 +338,7 @@ def _versions(results: Sequence[Result], setup: Setup) -> dict[str, str]:
 
 
 def tables(results: Sequence[Result], setup: Setup) -> list[Table]:
-    """A table per batch size, a line per model and runtime."""
+    """One table per batch size, with one row per model and runtime."""
     by_key = {(r.model, r.runtime, r.batch_size): r for r in results}
     made = []
     for n in setup.batch_sizes:
@@ -381,12 +381,12 @@ def tables(results: Sequence[Result], setup: Setup) -> list[Table]:
 
 
 def _ratio(result: Result, plain: Result) -> float:
-    """Each round by itself, for in a round the machine is much the same."""
+    """The median ratio per round, because conditions are stable within a round."""
     return median(p / s for p, s in zip(plain.seconds, result.seconds))
 
 
 def label(name: str) -> str:
-    """A model's name without library, folder and .py."""
+    """The name of a model without library, folder and .py."""
     return re.sub(r'^.*[:/]|\.py$', '', name)
 
 
@@ -402,23 +402,23 @@ def _notes(results: Sequence[Result], setup: Setup) -> list[str]:
         f'Measured on {env["device"]}, threads {env["threads"]}, PyTorch '
         f'{env["torch"]}{versions}; {setup.mode}{what} at {setup.shape[0]} × '
         f'{setup.shape[1]} in {"" if setup.dtype == "fp32" else "mixed "}'
-        f'{dtype}, rounds {setup.rounds}: medians, all taking turns in each '
-        'round.',
+        f'{dtype}, rounds {setup.rounds}. Numbers are medians of the rounds; in each '
+        'round, all models take turns.',
         'Spread: the largest deviation of a round from the median. Peak '
-        'memory: weights, and all that PyTorch holds during a batch beside '
-        'its images. On disk: parameters and buffers.',
+        'memory: the weights and all that PyTorch holds during a batch, '
+        'without its images. On disk: parameters and buffers.',
     ]
     if files:
         notes.append(
-            f'Of {", ".join(files)}: peak memory is the growth of a '
+            f'In {", ".join(files)}: peak memory is the growth of the '
             "process's resident memory from before the model is loaded to "
-            "the peak of a batch, the runtime's own code in it; on disk is "
+            "the peak of a batch, including the runtime's code; on disk is "
             'the file.'
         )
     if 'int8' in files:
         notes.append(
-            'int8: static quantisation, calibrated on random images '
-            'as speed alone is measured, run by OpenVINO.'
+            'int8: static quantisation by onnxruntime, run by OpenVINO, '
+            'calibrated on random images because only speed is measured.'
         )
     if setup.mode == 'training':
         notes.append(
@@ -427,25 +427,25 @@ def _notes(results: Sequence[Result], setup: Setup) -> list[str]:
     if setup.with_cp:
         notes.append(
             'LightViT recomputes its blocks in the backward pass '
-            '(with_cp), its plain statement does not.'
+            '(with_cp); plain does not.'
         )
     if 'plain' in setup.runtimes:
         notes.append(
-            'plain: LightViT as the paper states it, step by step, '
-            'run eagerly. Over plain: images/s over those of it, '
-            'the median of the rounds.'
+            'plain: LightViT as the paper states it, step by step, in '
+            'eager PyTorch. Over plain: images/s divided by those of plain '
+            'in the same round; the median of the rounds.'
         )
     return notes
 
 
-def draw(results: Sequence[Result], setup: Setup) -> Figure:
-    """Draw images per second.
+def draw_throughput(results: Sequence[Result], setup: Setup) -> Figure:
+    """Draw images per second as bars.
 
     Returns:
-        A figure of one axes per batch size. Each has a container of bars per
-        runtime, labelled by it, with a bar per model that has it in their
-        order from top to bottom: the median, and a line from the least round
-        to the greatest.
+        A figure with one axes per batch size. Each axes has one container of
+        bars per runtime, labelled with the runtime. It has one bar per model
+        that was measured there, from top to bottom in the order of the results.
+        A bar shows the median, its error bar the slowest and the fastest round.
     """
     names = list(dict.fromkeys(result.model for result in results))
     count = len(setup.runtimes)

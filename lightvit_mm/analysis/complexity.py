@@ -1,16 +1,16 @@
-"""Parameters and multiply-adds, by a full count and by the authors' formula.
+"""Parameters and MACs, by a full count and by the authors' formula.
 
-PyTorch's own counter sees each operator that runs, whoever calls it; what it
-lacks is added here. One multiply-add is two of its FLOPs. As in the paper,
-norms, activations, pooling and interpolation, which multiply no matrices, are
-left out.
+PyTorch's FLOP counter sees every operator that runs. Operators that it does not
+know are added here. One MAC is two of its FLOPs. As in the paper, norms,
+activations, pooling and interpolation do not count, because they multiply no
+matrices.
 """
 
 from collections.abc import Callable, Sequence
 from math import prod
 
 import torch
-import torchvision  # noqa: F401  its operators
+import torchvision  # noqa: F401  registers its operators
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,10 +19,12 @@ from ..models.lightvit import BiDimensionalAttention, LocalGlobalAttention
 
 
 def forward_tensors(model: nn.Module, images: Tensor):
-    """The network without post-processing, mmengine's ``mode='tensor'``.
+    """The raw outputs of a network, without post-processing.
+
+    This is mmengine's ``mode='tensor'``, for images without padding.
 
     Args:
-        model: A model of any of the three libraries.
+        model: A model of mmpretrain, mmdet or mmseg.
         images: Normalised images (B, C, h, w).
     """
     shape = tuple(images.shape[-2:])
@@ -48,7 +50,7 @@ def _deform_conv_flops(_, weight: Sequence[int], *__, out_shape, **___) -> int:
 
 
 _MORE_OPERATORS = {torch.ops.torchvision.deform_conv2d: _deform_conv_flops}
-# PyTorch 2.1 has one for all devices, which its counter knows.
+# PyTorch 2.1 has one operator for all devices, which its counter knows.
 if hasattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu'):
     _MORE_OPERATORS[torch.ops.aten._scaled_dot_product_flash_attention_for_cpu] = (
         _fused_attention_flops
@@ -56,37 +58,40 @@ if hasattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu'):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """All parameters of a model, trained or frozen."""
+    """Number of parameters of a model, including frozen ones."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 @torch.no_grad()
-def multiply_adds_by_operator(forward: Callable, *inputs) -> dict[str, int]:
-    """Multiply-adds of one call, by PyTorch's names of its operators."""
+def macs_by_operator(forward: Callable, *inputs) -> dict[str, int]:
+    """MACs of one call per operator, keyed by PyTorch's name of the operator."""
     with FlopCounterMode(display=False, custom_mapping=_MORE_OPERATORS) as counter:
         forward(*inputs)
     flops = counter.get_flop_counts().get('Global', {})
     return {str(operator): count // 2 for operator, count in flops.items()}
 
 
-def count_multiply_adds(forward: Callable, *inputs) -> int:
-    """Multiply-adds of every matrix product and convolution of one call."""
-    return sum(multiply_adds_by_operator(forward, *inputs).values())
+def count_macs(forward: Callable, *inputs) -> int:
+    """MACs of all matrix products and convolutions of one call."""
+    return sum(macs_by_operator(forward, *inputs).values())
 
 
 def count_as_authors(model: nn.Module, *inputs) -> int:
-    """Multiply-adds of a LightViT classifier by the authors' formula.
+    """MACs of a LightViT classifier by the authors' formula.
 
-    The published 0.7, 1.7 and 3.9 G. It differs from what this package
-    computes in these terms: the two products of local attention are N * C each
-    and not N * S * S * C, padding costs nothing, the projection of the global
-    tokens to keys and values is left out, the gate of the bi-dimensional
-    attention counts N * C, and its spatial gate sees the reduced mean N times
-    and not once.
+    The formula gives the published 0.7, 1.7 and 3.9 G. It differs from the full
+    count of this package:
+
+    - Each of the two products of local attention costs N * C instead of
+      N * S * S * C.
+    - Padding costs nothing.
+    - The projection of the global tokens to keys and values is left out.
+    - The gate of the bi-dimensional attention costs N * C.
+    - The spatial gate processes the reduced mean N times instead of once.
 
     Args:
-        model: A module with LightViT in it.
-        *inputs: Its inputs.
+        model: A module that contains a LightViT.
+        *inputs: Inputs of the module.
     """
     corrections = []
 
@@ -119,7 +124,7 @@ def count_as_authors(model: nn.Module, *inputs) -> int:
         if type(module) in corrected
     ]
     try:
-        full = count_multiply_adds(model, *inputs)
+        full = count_macs(model, *inputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -1,9 +1,8 @@
-"""LightViT stated the plain way, in batches, to measure speed against.
+"""A plain LightViT, the baseline for measurements of speed.
 
-The modules of a :class:`lightvit_mm.LightViT`, called as the text of the
-paper and the authors' released code read: every step by itself, nothing
-folded, nothing shared. Sizes that windows do not divide are padded before the
-projection, tokens and all.
+It calls the modules of a :class:`lightvit_mm.LightViT` in the order of the paper
+and of the authors' released code: one step at a time, nothing folded and nothing
+shared. If the windows do not fit, image tokens are padded before the projection.
 """
 
 import copy
@@ -16,11 +15,11 @@ from torch import Tensor, nn
 from ..models.lightvit import HW, LightViT
 
 
-def state_plainly(model: nn.Module) -> nn.Module:
-    """A copy of a model whose LightViT is stated the plain way.
+def to_plain(model: nn.Module) -> nn.Module:
+    """Copy a model with each LightViT in it replaced by the plain one.
 
     Args:
-        model: A LightViT, or any model with LightViT in it, of three
+        model: A LightViT, or a model that contains one. It needs all three
             attentions and both gates.
 
     Returns:
@@ -37,10 +36,11 @@ def state_plainly(model: nn.Module) -> nn.Module:
 
 
 class PlainLightViT(nn.Module):
-    """Computes what a backbone computes, with its weights.
+    """A plain version of a backbone, which computes the same outputs.
 
     Args:
-        backbone: Any LightViT of three attentions and both gates.
+        backbone: A LightViT with all three attentions and both gates. Its
+            weights are shared.
     """
 
     def __init__(self, backbone: LightViT) -> None:
@@ -74,7 +74,7 @@ class PlainLightViT(nn.Module):
 
 
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor, bias=None) -> Tensor:
-    """Heads apart (B, heads, L, d) -> heads together (B, L, C)."""
+    """Eq. 1 for all heads, (B, heads, L, d) -> (B, L, C)."""
     q = q * q.shape[-1] ** -0.5
     scores = q @ k.transpose(-2, -1)
     if bias is not None:
@@ -83,12 +83,14 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, bias=None) -> Tensor:
     return out.transpose(1, 2).reshape(len(q), q.shape[2], -1)
 
 
-def split(x: Tensor, parts: int, heads: int) -> Sequence[Tensor]:
+def separate_heads(x: Tensor, parts: int, heads: int) -> Sequence[Tensor]:
+    """A joint projection (B, L, parts * C) -> parts of (B, heads, L, d)."""
     B, L, _ = x.shape
     return x.view(B, L, parts, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def windows(x: Tensor, hw: HW, s: int) -> Tensor:
+def to_windows(x: Tensor, hw: HW, s: int) -> Tensor:
+    """Tokens (B, heads, H * W, d) -> (B * windows, heads, s * s, d)."""
     B, heads, _, d = x.shape
     H, W = hw
     x = x.reshape(B, heads, H // s, s, W // s, s, d)
@@ -96,8 +98,9 @@ def windows(x: Tensor, hw: HW, s: int) -> Tensor:
 
 
 def attend(attn: nn.Module, x: Tensor, hw: HW) -> Tensor:
+    """Local window attention and global attention, (B, T + N, C) -> the same."""
     T, s, (H, W) = attn.num_tokens, attn.window_size, hw
-    q, k, v = split(attn.qkv(x), 3, attn.num_heads)
+    q, k, v = separate_heads(attn.qkv(x), 3, attn.num_heads)
     tokens = softmax_attention(q[:, :, :T], k[:, :, T:], v[:, :, T:])
 
     padded, local_q, local_k, local_v = hw, q[:, :, T:], k[:, :, T:], v[:, :, T:]
@@ -105,13 +108,13 @@ def attend(attn: nn.Module, x: Tensor, hw: HW) -> Tensor:
         image = x[:, T:].view(len(x), H, W, -1)
         image = F.pad(image, (0, 0, 0, -W % s, 0, -H % s))
         padded = image.shape[1:3]
-        local_q, local_k, local_v = split(
+        local_q, local_k, local_v = separate_heads(
             attn.qkv(image.flatten(1, 2)), 3, attn.num_heads
         )
     bias = attn.relative_position_bias_table[attn.relative_position_index]
     bias = bias.view(s * s, s * s, -1).permute(2, 0, 1).contiguous()
     local = softmax_attention(
-        *(windows(part, padded, s) for part in (local_q, local_k, local_v)),
+        *(to_windows(part, padded, s) for part in (local_q, local_k, local_v)),
         bias.unsqueeze(0),
     )
     rows, columns = padded[0] // s, padded[1] // s
@@ -119,12 +122,13 @@ def attend(attn: nn.Module, x: Tensor, hw: HW) -> Tensor:
     local = local.permute(0, 1, 3, 2, 4, 5).reshape(len(x), *padded, -1)
     local = local[:, :H, :W].reshape(len(x), H * W, -1)
 
-    k_global, v_global = split(attn.kv_global(tokens), 2, attn.num_heads)
+    k_global, v_global = separate_heads(attn.kv_global(tokens), 2, attn.num_heads)
     image = local + softmax_attention(q[:, :, T:], k_global, v_global)
     return attn.proj(torch.cat([tokens, image], dim=1))
 
 
 def feed_forward(mlp: nn.Module, x: Tensor) -> Tensor:
+    """FFN with bi-dimensional attention, (B, L, C) -> (B, L, C)."""
     x = mlp.fc2(F.gelu(mlp.fc1(x)))
     gates = mlp.attn
     normed = gates.norm(x)
@@ -137,6 +141,12 @@ def feed_forward(mlp: nn.Module, x: Tensor) -> Tensor:
 
 
 def merge(merging: nn.Module, x: Tensor, hw: HW) -> tuple[Tensor, HW]:
+    """Residual patch merging.
+
+    Returns:
+        Tokens (B, T + N', C'), and height and width of the new map, where N' is
+        about N / 4.
+    """
     T, (H, W) = merging.num_tokens, hw
     tokens, image = x[:, :T].contiguous(), x[:, T:].contiguous()
     image = image.view(len(x), H, W, -1)

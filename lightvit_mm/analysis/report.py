@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Table:
-    """A titled table of texts and numbers.
+    """A table with a title.
 
     Args:
-        title: One line.
-        header: Names of the columns.
-        rows: A cell is text, a number, or None where there is no value.
-        notes: Lines below the table.
+        title: Heading above the table.
+        header: Column names.
+        rows: Cells are text, numbers, or None for a missing value.
+        notes: Paragraphs below the table.
     """
 
     title: str
@@ -21,7 +21,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """The table in Markdown, its columns aligned for reading as text."""
+        """The table in Markdown, with columns aligned so that it reads as text."""
         texts = [list(self.header)]
         texts += [[_text(cell) for cell in row] for row in self.rows]
         widths = [max(map(len, column)) for column in zip(*texts)]
@@ -43,7 +43,7 @@ def _text(cell) -> str:
 
 
 def difference(ours: float | None, published: float | None) -> str:
-    """The signed difference in per cent, or a dash without a figure."""
+    """``ours`` relative to ``published`` in per cent, or a dash if one is None."""
     if ours is None or published is None:
         return '–'
     return f'{ours / published - 1:+.1%}'

@@ -1,16 +1,15 @@
-"""A model in one of several runtimes, ready to run and to be weighed."""
+"""Run a model in one of several runtimes, and measure its memory."""
 
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from multiprocessing import get_context
 from operator import methodcaller
 from pathlib import Path
-from typing import ContextManager
 
 import numpy as np
 import torch
@@ -21,12 +20,12 @@ from torch.utils._pytree import tree_flatten
 
 from ..config import check_installed
 from ..deploy.sessions import Session, open_onnxruntime, open_openvino
-from .plain import state_plainly
+from .plain import to_plain
 
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 DEVICES = ('cpu', 'cuda')
 MODES = ('inference', 'training')
-# Packages that each needs beside PyTorch.
+# The packages that each runtime needs in addition to PyTorch.
 RUNTIMES: dict[str, tuple[str, ...]] = dict(
     plain=(),
     eager=(),
@@ -42,23 +41,22 @@ class Setup:
     """How models are run and measured.
 
     Args:
-        runtimes: Any of 'eager' and 'compiled' (``torch.compile``), which
-            are PyTorch, 'plain', which is LightViT in its plain statement,
-            eager, and 'onnxruntime', 'openvino' and 'int8' (static
-            quantisation by onnxruntime, run by OpenVINO), which run a file.
-        mode: 'inference', or 'training': forward, loss and backward.
-        shape: Height and width of an image.
-        batch_sizes: Images of a batch.
+        runtimes: Keys of :data:`RUNTIMES`. In PyTorch: 'eager', 'compiled'
+            (``torch.compile``) and 'plain' (LightViT as the paper states it,
+            step by step). With exported files: 'onnxruntime', 'openvino' and
+            'int8' (static quantisation by onnxruntime, run by OpenVINO).
+        mode: 'inference', or 'training' (forward, loss and backward).
+        shape: Height and width of the images.
+        batch_sizes: Numbers of images per batch.
         dtype: 'fp32', or 'bf16' or 'fp16' for mixed precision (autocast).
         device: 'cpu' or 'cuda'.
-        rounds: Rounds in which all is measured in turn.
-        features: Backbones alone, with a map of each stage.
-        with_cp: In training, LightViT recomputes its blocks in the backward
+        rounds: Number of rounds. In each, all models are measured in turn.
+        features: Measure only the backbones, with a map of each stage.
+        with_cp: In training, recompute the blocks of LightViT in the backward
             pass.
 
     Raises:
-        ValueError: If a setting is out of its range, or the device is not
-            there.
+        ValueError: If a setting is invalid or the device is not available.
         ModuleNotFoundError: If a runtime is not installed.
     """
 
@@ -89,20 +87,19 @@ class Setup:
                 raise ValueError(f'{name}={value} should be at least 1')
         if self.device == 'cuda' and not torch.cuda.is_available():
             raise ValueError(
-                "device='cuda' needs a GPU that PyTorch can "
-                "use, and there is none; choose 'cpu'"
+                "device='cuda' needs a GPU, but PyTorch finds none; choose 'cpu'"
             )
         if self.with_cp and self.mode != 'training':
             raise ValueError(
-                "with_cp is for mode='training', not for "
-                f'mode={self.mode!r}; leave it out'
+                "with_cp needs mode='training', but the mode is "
+                f'{self.mode!r}; leave with_cp out'
             )
         basic = (self.mode, self.dtype, self.device) == ('inference', 'fp32', 'cpu')
         for name in self.runtimes:
             if RUNTIMES[name] and not basic:
                 raise ValueError(
-                    f'runtime={name!r} is for inference in fp32 on cpu, not '
-                    f'for {self.mode} in {self.dtype} on {self.device}; '
+                    f'runtime={name!r} supports only inference in fp32 on cpu, not '
+                    f'{self.mode} in {self.dtype} on {self.device}; '
                     "choose 'eager' or 'compiled'"
                 )
             for package in RUNTIMES[name]:
@@ -110,15 +107,16 @@ class Setup:
 
 
 @dataclass
-class Runner:
-    """A model in a runtime.
+class RunningModel:
+    """A model that is loaded in a runtime and ready to run.
 
     Args:
-        run: Runs it on images (B, 3, h, w). Inference gives the outputs, in
-            the types of the runtime; training gives None.
-        size: Bytes of its parameters and buffers, or of its file.
-        peak_memory: Bytes that it holds at most while it runs on images,
-            which it has done before; None where the system does not tell.
+        run: Runs the model on images (B, 3, h, w). In inference it returns the
+            outputs, in the types of the runtime; in training it returns None.
+        size: Bytes of the parameters and buffers, or of the file.
+        peak_memory: Measures the peak in bytes while the model runs on images.
+            ``run`` must have been called on them before. Returns None if the
+            system does not report it.
     """
 
     run: Callable[[Tensor], object]
@@ -126,25 +124,25 @@ class Runner:
     peak_memory: Callable[[Tensor], int | None]
 
 
-def start(runtime: str, model: nn.Module, setup: Setup, folder: Path) -> Runner:
-    """Bring a model into a runtime.
+def start(runtime: str, model: nn.Module, setup: Setup, folder: Path) -> RunningModel:
+    """Load a model in a runtime.
 
     Args:
         runtime: A key of :data:`RUNTIMES`.
         model: Model that takes images (B, 3, h, w). It is moved to the
             device and put into the mode of the setup.
-        setup: All else that decides over speed.
-        folder: Where the model's files are; a file of an earlier call for
-            the same model is used again.
+        setup: All other settings.
+        folder: Folder for the exported files of this model. A file from an
+            earlier call is used again.
     """
     model.to(setup.device).train(setup.mode == 'training')
     if runtime == 'plain':
-        model = state_plainly(model)
+        model = to_plain(model)
     if RUNTIMES[runtime]:
         return _start_file(runtime, model, setup, folder)
     prepared = prepare_step if setup.mode == 'training' else prepare
     run = prepared(model, setup.device, setup.dtype, runtime == 'compiled')
-    return Runner(
+    return RunningModel(
         run,
         weight_bytes(model),
         lambda x: peak_memory(model, partial(run, x), setup.device),
@@ -157,11 +155,11 @@ def start(runtime: str, model: nn.Module, setup: Setup, folder: Path) -> Runner:
 def prepare(
     model: nn.Module, device: str, dtype: str = 'fp32', compile: bool = False
 ) -> Callable:
-    """A function that runs a model for inference; see :class:`Setup`."""
+    """A function that runs a model for inference; arguments as in :class:`Setup`."""
     forward = _compiled(model) if compile else model
 
     def run(*inputs):
-        # Per call, as a forward pass casts its weights once.
+        # Entered per call, so that each call casts the weights once, as usual.
         with torch.inference_mode(), _precision(device, dtype):
             return forward(*inputs)
 
@@ -171,10 +169,11 @@ def prepare(
 def prepare_step(
     model: nn.Module, device: str, dtype: str = 'fp32', compile: bool = False
 ) -> Callable[[Tensor], None]:
-    """A function that runs a training step without its optimizer.
+    """A function that runs a training step without the optimizer.
 
-    Forward, a loss and backward: the cross-entropy of random labels if the
-    output is (B, classes), else the mean squares of all outputs.
+    The step is forward, loss and backward. The loss is the cross-entropy with
+    random labels if the output is (B, classes), otherwise the sum of the mean
+    squares of all outputs.
     """
     forward = _compiled(model) if compile else model
 
@@ -182,20 +181,20 @@ def prepare_step(
         with _precision(device, dtype):
             loss = _loss(forward(images))
         loss.backward()
-        # At the end, so that a step's peak has its gradients in it.
+        # At the end, so that the peak of a step includes its gradients.
         model.zero_grad(set_to_none=True)
 
     return step
 
 
 def _compiled(model: nn.Module) -> Callable:
-    # Models of one class share a limit, behind which they would silently
-    # run as they are.
+    # All models of one class share this limit. Beyond it, they would silently
+    # run uncompiled.
     torch._dynamo.config.cache_size_limit = 256
     return torch.compile(model, dynamic=False)
 
 
-def _precision(device: str, dtype: str) -> ContextManager:
+def _precision(device: str, dtype: str) -> AbstractContextManager:
     if dtype == 'fp32':
         return nullcontext()
     return torch.autocast(device, DTYPES[dtype])
@@ -212,17 +211,17 @@ def _loss(outputs) -> Tensor:
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Bytes of all parameters and buffers of a model."""
+    """Size of all parameters and buffers of a model in bytes."""
     tensors = [*model.parameters(), *model.buffers()]
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def peak_memory(model: nn.Module, call: Callable[[], object], device: str) -> int:
-    """Bytes of a model and of all that one call holds at its peak.
+    """Peak memory of a call in bytes, including the model.
 
-    Parameters and buffers, and what PyTorch allocates; not the call's
-    inputs, nor what oneDNN, cuDNN and the like take for themselves. The call
-    has run before.
+    It counts parameters, buffers and what PyTorch allocates during the call. It
+    does not count the inputs of the call, or memory that libraries such as
+    oneDNN and cuDNN allocate themselves. The call must have run before.
     """
     if device == 'cuda':
         torch.cuda.synchronize()
@@ -239,7 +238,7 @@ def peak_memory(model: nn.Module, call: Callable[[], object], device: str) -> in
         for event in profiler.kineto_results.events()
         if event.name() == '[memory]'
     ]
-    # Before PyTorch 2.4 they have no nanoseconds.
+    # Before PyTorch 2.4, events have no time in nanoseconds.
     is_new = hasattr(torch._C._autograd._KinetoEvent, 'start_ns')
     begin = methodcaller('start_ns' if is_new else 'start_us')
     held = peak = 0
@@ -249,10 +248,12 @@ def peak_memory(model: nn.Module, call: Callable[[], object], device: str) -> in
     return weight_bytes(model) + peak
 
 
-# Files in other runtimes
+# Exported files in other runtimes
 
 
-def _start_file(runtime: str, model: nn.Module, setup: Setup, folder: Path) -> Runner:
+def _start_file(
+    runtime: str, model: nn.Module, setup: Setup, folder: Path
+) -> RunningModel:
     path = folder / 'model.onnx'
     if not path.is_file():
         from ..deploy.export import to_onnx
@@ -261,8 +262,8 @@ def _start_file(runtime: str, model: nn.Module, setup: Setup, folder: Path) -> R
     if runtime == 'int8':
         path = _quantize(path, setup)
     threads = torch.get_num_threads()
-    run = _load(runtime, path, threads)
-    return Runner(
+    run = _open(runtime, path, threads)
+    return RunningModel(
         lambda x: run(x.numpy()),
         path.stat().st_size,
         lambda x: _in_fresh_process(
@@ -275,17 +276,17 @@ def _quantize(source: Path, setup: Setup) -> Path:
     from ..deploy.int8 import quantize_onnx
 
     target = source.with_name('int8.onnx')
-    # Speed does not depend on what the images show.
+    # The content of the images does not affect speed.
     shape = (1, 3, *setup.shape)
     random = np.random.default_rng(0)
     quantize_onnx(source, target, [random.standard_normal(shape, np.float32)] * 2)
     return target
 
 
-def _load(runtime: str, path: Path, threads: int) -> Session:
-    # onnxruntime itself runs int8 no faster than float32.
-    load = open_onnxruntime if runtime == 'onnxruntime' else open_openvino
-    return load(path, threads)
+def _open(runtime: str, path: Path, threads: int) -> Session:
+    # onnxruntime does not run int8 faster than float32.
+    open_file = open_onnxruntime if runtime == 'onnxruntime' else open_openvino
+    return open_file(path, threads)
 
 
 def _in_fresh_process(function: Callable, *args):
@@ -296,18 +297,19 @@ def _in_fresh_process(function: Callable, *args):
 def _resident_growth(
     runtime: str, path: Path, threads: int, shape: Sequence[int]
 ) -> int | None:
-    """Bytes by which loading a file and running it make a process grow.
+    """Growth of the process in bytes from before loading to the peak of a run.
 
-    At the peak of the run: what loading alone needs is not in it.
+    Memory that only loading needs is not included. None if the system does not
+    report it.
     """
     clear = Path('/proc/self/clear_refs')
     if not clear.exists():
         return None
     images = np.ones(shape, np.float32)
-    import_module(RUNTIMES[runtime][-1])  # not the model's
+    import_module(RUNTIMES[runtime][-1])  # its memory is not the model's
     before = _resident('VmRSS')
-    run = _load(runtime, path, threads)
-    clear.write_text('5')  # VmHWM starts again
+    run = _open(runtime, path, threads)
+    clear.write_text('5')  # reset VmHWM
     run(images)
     return _resident('VmHWM') - before
 

@@ -10,23 +10,23 @@ from .lightvit import BiDimensionalAttention, init_linear
 def with_bidimensional_attention(backbone: dict, reduction: int = 4) -> BaseModule:
     """Build a backbone with bi-dimensional attention at the end of each FFN.
 
-    That is where LightViT has it: behind the second linear layer and before
-    drop path and residual. The names of the backbone's own parameters stay.
+    LightViT has it in the same place: after the second linear layer, and before
+    drop path and residual. The backbone's own parameters keep their names.
 
     Args:
-        backbone: Config of any backbone whose blocks have mmcv's FFN, as
-            those of mmpretrain, mmdet and mmsegmentation do.
+        backbone: Config of a backbone whose blocks use mmcv's FFN. Most vision
+            transformers of mmpretrain, mmdet and mmseg do.
         reduction: Ratio r of the reduction layers.
 
     Raises:
-        ValueError: If the backbone has no such FFN.
+        ValueError: If the backbone does not use mmcv's FFN.
 
     Examples:
         >>> backbone = dict(
         ...     type='lightvit_mm.with_bidimensional_attention',
         ...     backbone=dict(type='mmpretrain.SwinTransformer', arch='tiny'))
     """
-    # It brings mmcv's operators with it, which LightViT does without.
+    # Imported here because it loads mmcv's operators, which LightViT does not need.
     from mmcv.cnn.bricks.transformer import FFN
 
     model = MODELS.build(backbone)
@@ -34,7 +34,7 @@ def with_bidimensional_attention(backbone: dict, reduction: int = 4) -> BaseModu
     if not ffns:
         raise ValueError(
             f'{type(model).__name__} has no mmcv.cnn.bricks.transformer.FFN '
-            'for the bi-dimensional attention to be added to; name a vision '
+            'that bi-dimensional attention could be added to; choose a vision '
             'transformer such as mmpretrain.SwinTransformer'
         )
     for ffn in ffns:

@@ -14,7 +14,7 @@ from ..analysis.complexity import (
     count_as_authors,
     count_parameters,
     forward_tensors,
-    multiply_adds_by_operator,
+    macs_by_operator,
 )
 from ..analysis.report import Table, difference
 from ..config import read_config
@@ -60,7 +60,7 @@ def classifier_cost(config: str) -> Cost:
     """
     model = build_model(read_config(config))
     image = torch.rand(1, 3, 224, 224)
-    by_operator = multiply_adds_by_operator(model, image)
+    by_operator = macs_by_operator(model, image)
     return Cost(
         count_parameters(model) / 1e6,
         sum(by_operator.values()) / 1e9,
@@ -391,7 +391,7 @@ def table4(options: Options) -> list[Table]:
     image = torch.rand(1, 3, 800, 1280)
     for row in detectors():
         model = build_model(row.config)
-        by_operator = multiply_adds_by_operator(forward_tensors, model, image)
+        by_operator = macs_by_operator(forward_tensors, model, image)
         total = sum(by_operator.values()) / 1e9
         products = (
             sum(

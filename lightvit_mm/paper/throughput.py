@@ -26,7 +26,7 @@ from ..analysis.benchmark import (
 )
 from ..analysis.complexity import (
     count_as_authors,
-    count_multiply_adds,
+    count_macs,
     count_parameters,
 )
 from ..analysis.report import Table, difference
@@ -133,7 +133,7 @@ def complexities() -> dict[str, Complexity]:
         model = build(row.source)
         counts[name] = Complexity(
             count_parameters(model),
-            count_multiply_adds(model, x),
+            count_macs(model, x),
             count_as_authors(model, x) if _is_lightvit(name) else None,
         )
     return counts
@@ -553,8 +553,7 @@ def count_stages(model: nn.Module) -> dict[str, int]:
     stages = split(model)
     inputs = record_inputs(torch.no_grad()(model), stages, torch.zeros(1, *SHAPE))
     return {
-        stage.name: count_multiply_adds(stage.module, *inputs[stage.name])
-        for stage in stages
+        stage.name: count_macs(stage.module, *inputs[stage.name]) for stage in stages
     }
 
 

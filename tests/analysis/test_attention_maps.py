@@ -1,4 +1,4 @@
-"""Figure 4: the weights of the global attention, and their picture."""
+"""Figure 4: the weights of the global attention, and their pictures."""
 
 import runpy
 import sys
@@ -20,29 +20,13 @@ from lightvit_mm.analysis.attention_maps import (
     global_attention_maps,
     visualize,
 )
-from lightvit_mm.trained import (
-    InferenceError,
-    find_backbone,
-    load_trained,
-    network_input,
-)
+from lightvit_mm.trained import load_trained, network_input
 
 from .. import reference
+from ..saved import ARCH, CONFIGS, sharpen, write_images, write_model
 
 ROOT = Path(__file__).parents[2]
 TOOL = str(ROOT / 'tools/analysis/visualize_attention.py')
-
-ARCH = dict(
-    embed_dims=(8, 16), depths=(1, 2), num_heads=(2, 4), mlp_ratios=(2, 2), num_tokens=3
-)
-
-
-def sharpen(model):
-    """Weights as far from uniform as those of a trained model."""
-    torch.manual_seed(0)
-    for name, parameter in model.named_parameters():
-        if 'qkv' in name or 'kv_global' in name or 'global_token' in name:
-            torch.nn.init.normal_(parameter)
 
 
 @pytest.fixture
@@ -53,7 +37,7 @@ def backbone():
 
 
 def plain_maps(x, hw, num_heads, num_tokens, weights):
-    """Eq. 2 and 3 for one image (T + N, C): twice (heads, T, H, W)."""
+    """Eq. 2 and 3 for one image (T + N, C): two maps (heads, T, H, W)."""
     q, k, v = reference.linear(x, weights, 'qkv').chunk(3, dim=1)
     heads = list(zip(*(part.chunk(num_heads, dim=1) for part in (q, k, v))))
     aggregation, gathered = [], []
@@ -61,11 +45,10 @@ def plain_maps(x, hw, num_heads, num_tokens, weights):
         scores = q[:num_tokens] @ k[num_tokens:].T / q.shape[1] ** 0.5
         aggregation.append(scores.softmax(1))
         gathered.append(aggregation[-1] @ v[num_tokens:])
-    k, _ = reference.linear(torch.cat(gathered, dim=1), weights, 'kv_global').chunk(
-        2, dim=1
-    )
+    kv_global = reference.linear(torch.cat(gathered, dim=1), weights, 'kv_global')
+    k_global, _ = kv_global.chunk(2, dim=1)
     broadcast = []
-    for (q, _, _), k in zip(heads, k.chunk(num_heads, dim=1)):
+    for (q, _, _), k in zip(heads, k_global.chunk(num_heads, dim=1)):
         scores = q[num_tokens:] @ k.T / q.shape[1] ** 0.5
         broadcast.append(scores.softmax(1).T)
     return (
@@ -75,7 +58,7 @@ def plain_maps(x, hw, num_heads, num_tokens, weights):
 
 
 @pytest.mark.parametrize('hw', [(57, 70), (64, 128), (9, 17)])
-def test_maps_are_the_networks_own_weights(backbone, hw):
+def test_maps_equal_the_attention_weights_of_the_network(backbone, hw):
     backbone.double()
     images = torch.randn(2, 3, *hw).double()
     seen = []
@@ -129,7 +112,7 @@ def test_maps_sum_to_one(backbone):
         (dict(out_indices=(0,)), (8,)),
     ],
 )
-def test_variants_of_the_network(options, strides):
+def test_maps_of_network_variants_cover_the_image(options, strides):
     model = LightViT(ARCH, **dict(dict(out_indices=(0, 1)), **options))
     blocks = global_attention_maps(model, torch.randn(1, 3, 57, 70))
     assert tuple(block.stride for block in blocks) == strides
@@ -140,7 +123,7 @@ def test_variants_of_the_network(options, strides):
         )
 
 
-def test_network_is_left_as_it_was(backbone):
+def test_network_stays_unchanged(backbone):
     backbone.train()
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
     blocks = global_attention_maps(backbone, torch.randn(1, 3, 64, 64))
@@ -153,7 +136,7 @@ def test_network_is_left_as_it_was(backbone):
         assert torch.equal(value, before[key])
 
 
-def test_no_global_tokens_no_maps():
+def test_backbone_without_global_tokens_is_an_error():
     model = LightViT(ARCH, num_tokens=0, out_indices=(0, 1))
     with pytest.raises(AttentionMapError, match='num_tokens=0'):
         global_attention_maps(model, torch.randn(1, 3, 64, 64))
@@ -163,13 +146,13 @@ def test_no_global_tokens_no_maps():
 
 
 def hot_spots(path):
-    """Where a picture is red, as a mask, by the colour map."""
+    """A mask of the red pixels of a picture, the maxima of the colour map."""
     red, green, blue = (imread(path)[..., i] for i in range(3))
     return (red > 0.6) & (green < 0.5) & (blue < 0.5)
 
 
-def test_maps_lie_where_they_belong(tmp_path):
-    """One hot spot in the four maps of an image, which they exceed by 20."""
+def test_maps_are_drawn_in_their_cell_and_place(tmp_path):
+    """One hot spot in four maps, which exceed their image by 20 pixels."""
     image = np.full((60, 100, 3), 128, np.uint8)
     centres = []
     for kind in (0, 1):
@@ -182,13 +165,13 @@ def test_maps_lie_where_they_belong(tmp_path):
                 spot = hot_spots(path)
                 assert spot.any()
                 centres.append([where.mean() for where in spot.nonzero()])
-    # The row by kind, the column by token, next to the image.
+    # Rows are kinds and columns are tokens, to the right of the image.
     centres = np.reshape(centres, (2, 2, 3, 2))
     height, width = spot.shape
     ys, xs = centres[..., 0] / height, centres[..., 1] / width
     assert ys[0].max() < 0.55 < ys[1].min()
     assert 1 / 3 < xs[:, 0].min() < xs[:, 0].max() < 2 / 3 < xs[:, 1].min()
-    # Within the cell: 40 pixels to the right of the first, 20 below it.
+    # In the cell, the spots lie 40 pixels to the right of the first and 20 below.
     first, right, below = centres.transpose(2, 3, 0, 1)
     np.testing.assert_allclose(right[0], first[0], atol=2)
     np.testing.assert_allclose(below[1], first[1], atol=2)
@@ -199,8 +182,8 @@ def test_maps_lie_where_they_belong(tmp_path):
     )
 
 
-def test_many_tokens_take_more_rows(tmp_path):
-    """Eight in a row: token 9 is the second of the third row."""
+def test_many_tokens_fill_several_rows(tmp_path):
+    """A row has eight tokens, so token 9 is the second in the third row."""
     image = np.full((20, 20, 3), 128, np.uint8)
     aggregation = torch.zeros(11, 2, 2)
     aggregation[9, 0, 0] = 1
@@ -213,102 +196,14 @@ def test_many_tokens_take_more_rows(tmp_path):
     assert 2 / 9 < xs.min() / width < xs.max() / width < 3 / 9
 
 
-# The tool on models of the three libraries
-
-HEAD = f"""
-custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
-backbone = dict(type='lightvit_mm.LightViT', arch={ARCH}, out_indices=(0, 1))
-colours = dict(
-    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-"""
-CONFIGS = dict(
-    mmpretrain=HEAD
-    + """
-default_scope = 'mmpretrain'
-data_preprocessor = dict(num_classes=3, to_rgb=True, **colours)
-model = dict(
-    type='ImageClassifier',
-    backbone=backbone,
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=3, in_channels=16))
-test_dataloader = dict(dataset=dict(pipeline=[
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=75, edge='short'),
-    dict(type='CenterCrop', crop_size=70),
-    dict(type='PackInputs')]))
-""",
-    mmdet=HEAD
-    + """
-default_scope = 'mmdet'
-model = dict(
-    type='RetinaNet',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor', bgr_to_rgb=True, pad_size_divisor=32,
-        **colours),
-    backbone=backbone,
-    neck=dict(type='FPN', in_channels=[8, 16], out_channels=8, num_outs=2),
-    bbox_head=dict(
-        type='RetinaHead', num_classes=3, in_channels=8, feat_channels=8,
-        stacked_convs=1,
-        anchor_generator=dict(
-            type='AnchorGenerator', scales=[4], ratios=[1.0],
-            strides=[8, 16])),
-    test_cfg=dict(
-        nms_pre=10, min_bbox_size=0, score_thr=0.05, max_per_img=5,
-        nms=dict(type='nms', iou_threshold=0.5)))
-test_dataloader = dict(dataset=dict(pipeline=[
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(90, 70), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs')]))
-""",
-    mmseg=HEAD
-    + """
-default_scope = 'mmseg'
-model = dict(
-    type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor', bgr_to_rgb=True, **colours),
-    backbone=backbone,
-    decode_head=dict(
-        type='FCNHead', num_classes=3, in_channels=16, in_index=1,
-        channels=8, num_convs=1, norm_cfg=dict(type='BN')),
-    test_cfg=dict(mode='whole'))
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(80, 60), keep_ratio=True),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs')]
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-""",
-)
+# The tool, with models of the three libraries
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A photograph, and two files that are none."""
-    coarse = np.random.RandomState(0).randint(0, 256, (7, 9, 3), np.uint8)
-    Image.fromarray(coarse).resize((119, 83)).save(tmp_path / 'photo.png')
-    (tmp_path / 'text.png').write_text('This is not an image.')
-    (tmp_path / 'empty.png').touch()
+    write_images(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def prepare(library, change=''):
-    """Write a config with a checkpoint into the working folder."""
-    pytest.importorskip(library)
-    Path('config.py').write_text(CONFIGS[library] + change)
-    cfg = Config.fromfile('config.py')
-    # Its model is built as the libraries' own tools do.
-    with DefaultScope.overwrite_default_scope(library):
-        from mmengine.registry import MODELS
-
-        cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-        model = MODELS.build(cfg.model).eval()
-    sharpen(model)
-    torch.save(dict(state_dict=model.state_dict()), 'model.pth')
-    return cfg, model
 
 
 @pytest.fixture
@@ -321,63 +216,9 @@ def tool(monkeypatch):
     return run
 
 
-def predict(library, model, cfg):
-    """Let the library itself run a model on the photograph."""
-    if library == 'mmpretrain':
-        from mmpretrain import ImageClassificationInferencer
-
-        model._config = cfg
-        ImageClassificationInferencer(model, pretrained=False)('photo.png')
-    elif library == 'mmdet':
-        from mmdet.apis import inference_detector
-
-        model.cfg = cfg
-        inference_detector(model, 'photo.png')
-    else:
-        from mmseg.apis import inference_model
-
-        model.cfg = cfg
-        inference_model(model, 'photo.png')
-
-
-@pytest.mark.parametrize(
-    'library, image_hw, input_hw',
-    [
-        ('mmpretrain', (70, 70), (70, 70)),
-        ('mmdet', (63, 90), (64, 96)),
-        ('mmseg', (56, 80), (56, 80)),
-    ],
-)
-def test_network_sees_what_the_library_shows_it(folder, library, image_hw, input_hw):
-    cfg, model = prepare(library)
-    loaded = load_trained(Config.fromfile('config.py'), 'model.pth')
-    assert not loaded.training
-    image, inputs = network_input(loaded, cfg, 'photo.png')
-    assert image.shape == (*image_hw, 3)
-    assert inputs.shape == (1, 3, *input_hw)
-
-    seen = []
-    model.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    with DefaultScope.overwrite_default_scope(library):
-        predict(library, model, cfg.copy())
-    assert torch.equal(seen[0], inputs)
-
-    # The image for the eye is the same, in RGB.
-    mean, std = (np.array(cfg.colours[key]) for key in ('mean', 'std'))
-    normed = (image - mean) / std
-    h, w = image_hw
-    np.testing.assert_allclose(inputs[0, :, :h, :w].permute(1, 2, 0), normed, atol=1e-5)
-
-    image, inputs = network_input(loaded, cfg, 'photo.png', size=(57, 70))
-    assert image.shape == (57, 70, 3)
-    assert inputs.shape == (1, 3, *((64, 96) if library == 'mmdet' else (57, 70)))
-    photo = Image.open('photo.png').resize((70, 57), Image.BILINEAR)
-    assert np.abs(image - np.asarray(photo, float)).mean() < 8
-
-
 @pytest.mark.parametrize('library', CONFIGS)
-def test_tool_draws_every_library(folder, tool, capsys, library):
-    prepare(library)
+def test_tool_supports_every_library(folder, tool, capsys, library):
+    write_model(library)
     Image.open('photo.png').transpose(Image.ROTATE_90).save('turned.png')
     model = ('config.py', 'model.pth')
     tool(*model, 'photo.png', 'turned.png')
@@ -392,7 +233,7 @@ def test_tool_draws_every_library(folder, tool, capsys, library):
     last = imread('work_dirs/attention/photo.png')
     assert np.array_equal(imread('same/photo_layer2.2.png'), last)
     others = [imread(f'out/photo{name}.png') for name in ('_layer2.1', '_head3', '')]
-    # The drawn maps, without the texts around them.
+    # Compare the maps, not the text around them.
     for other in others[:2]:
         drawn = np.abs(other - last)[..., :3].max(-1)
         assert (drawn > 0.1).mean() > 0.1
@@ -407,12 +248,12 @@ def test_tool_draws_every_library(folder, tool, capsys, library):
         ('1.1', 1, (57, 70)),
     ],
 )
-def test_visualize_draws_what_is_asked_for(folder, monkeypatch, layer, head, size):
+def test_visualize_selects_layer_head_and_size(folder, monkeypatch, layer, head, size):
     drawn = []
     monkeypatch.setattr(
         attention_maps, 'draw_attention', lambda *args: drawn.extend(args)
     )
-    cfg, model = prepare('mmdet')
+    cfg, model = write_model('mmdet')
     visualize(model, cfg, 'photo.png', 'out.png', layer, head, size)
     image, aggregation, broadcast, stride, path, title = drawn
 
@@ -430,8 +271,8 @@ def test_visualize_draws_what_is_asked_for(folder, monkeypatch, layer, head, siz
     assert title == f'photo.png: {block.name}, {heads}'
 
 
-def test_released_weights_by_their_address(folder, monkeypatch):
-    """A config by its name, and a checkpoint of the authors' layout."""
+def test_released_weights_load_by_address(folder, monkeypatch):
+    """A config of the package with a checkpoint in the authors' layout."""
     pytest.importorskip('mmpretrain')
     from lightvit_mm import checkpoints
 
@@ -466,79 +307,40 @@ def test_released_weights_by_their_address(folder, monkeypatch):
         (['photo.png', 'other/photo.png'], '2 images are named photo'),
     ],
 )
-def test_misuse_is_one_clear_line(folder, tool, args, message):
-    prepare('mmpretrain')
+def test_tool_reports_misuse_in_one_line(folder, tool, args, message):
+    write_model('mmpretrain')
     with pytest.raises(SystemExit, match=message) as error:
         tool('config.py', 'model.pth', *args)
     assert '\n' not in str(error.value)
     assert not Path('work_dirs').exists()
 
 
+def test_tool_reports_a_model_without_global_tokens(folder, tool):
+    write_model('mmpretrain', 'model["backbone"]["num_tokens"] = 0')
+    with pytest.raises(SystemExit, match='num_tokens=0: without'):
+        tool('config.py', 'model.pth', 'photo.png')
+
+
 @pytest.mark.parametrize(
     'change, checkpoint, message',
     [
-        (
-            'model["backbone"] = dict(type="ResNet", depth=18)',
-            'model.pth',
-            'no LightViT in this ImageClassifier',
-        ),
-        (
-            'model["backbone"]["num_tokens"] = 5',
-            'model.pth',
-            "checkpoint model.pth .* not fit this LightViT .*'global_token is",
-        ),
-        (
-            'model["head"]["num_classes"] = 5',
-            'model.pth',
-            'checkpoint model.pth .* size mismatch .* head.fc.weight',
-        ),
-        ('', 'missing.pth', 'checkpoint missing.pth .* can not be found'),
-        ('', 'lightvit://x', 'checkpoint lightvit://x .* should be one of'),
         ('', 'text.png', 'checkpoint text.png cannot be used'),
-        ('', 'empty.png', 'checkpoint empty.png cannot be used'),
+        ('test_dataloader = None', 'model.pth', 'no test_dataloader.dataset.pipe'),
     ],
 )
-def test_checkpoint_that_is_not_the_models(folder, tool, change, checkpoint, message):
-    prepare('mmpretrain')
-    Path('config.py').write_text(CONFIGS['mmpretrain'] + change)
+def test_tool_reports_an_unusable_model_in_one_line(
+    folder, tool, change, checkpoint, message
+):
+    write_model('mmpretrain', change)
     with pytest.raises(SystemExit, match=message) as error:
         tool('config.py', checkpoint, 'photo.png')
     assert '\n' not in str(error.value)
 
 
-def test_model_without_global_tokens(folder, tool):
-    prepare('mmpretrain', 'model["backbone"]["num_tokens"] = 0')
-    with pytest.raises(SystemExit, match='num_tokens=0: without'):
-        tool('config.py', 'model.pth', 'photo.png')
-
-
-def test_missing_config_and_gpu(folder, tool, monkeypatch, capsys):
+def test_missing_config_or_gpu_is_an_error(folder, tool, monkeypatch, capsys):
     with pytest.raises(SystemExit, match='no config missing.py'):
         tool('missing.py', 'model.pth', 'photo.png')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(SystemExit, match='2'):
         tool('missing.py', 'model.pth', 'photo.png', '--device', 'cuda')
     assert '--device: PyTorch finds no GPU here; use cpu' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    'change',
-    [
-        'test_dataloader = None',
-        'test_dataloader = dict(dataset=dict(datasets=[]))',
-    ],
-)
-def test_config_without_pipeline(folder, tool, change):
-    prepare('mmpretrain', change)
-    with pytest.raises(SystemExit, match='no test_dataloader.dataset.pipe'):
-        tool('config.py', 'model.pth', 'photo.png')
-
-
-def test_backbone_is_found_inside():
-    backbone = LightViT(ARCH, out_indices=(0, 1))
-    model = torch.nn.Sequential(
-        torch.nn.ReLU(), torch.nn.ModuleDict(dict(net=backbone))
-    )
-    assert find_backbone(model) is backbone
-    with pytest.raises(InferenceError, match='no LightViT in this ReLU'):
-        find_backbone(model[0])

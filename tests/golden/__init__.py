@@ -1,8 +1,8 @@
 """Outputs and gradient norms of the authors' released code, in float64.
 
-Weights come from a rule instead of a file: for each key of the state dict,
-``RandomState(crc32(salt + key)).standard_normal(shape)``, scaled by
-:func:`rule_state_dict` to sizes that a trained network has.
+The weights are computed by a rule instead of read from a file: for each key of
+the state dict, ``RandomState(crc32(salt + key)).standard_normal(shape)``.
+:func:`rule_state_dict` scales them to the magnitudes of a trained network.
 """
 
 import json
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 
 
 def load(name: str) -> list:
-    """Cases of ``name``.json, each with its ``outputs`` from ``name``.npz."""
+    """The cases of ``name``.json, each with its ``outputs`` from ``name``.npz."""
     cases = json.loads((FOLDER / f'{name}.json').read_text())
     arrays = np.load(FOLDER / f'{name}.npz')
     for i, case in enumerate(cases):
@@ -29,7 +29,7 @@ def load(name: str) -> list:
 
 
 def rule_state_dict(reference: Mapping[str, Tensor], salt: str) -> dict[str, Tensor]:
-    """Weights by the rule, in float64, for the keys of ``reference``."""
+    """Weights by the rule, in float64, with the keys and shapes of ``reference``."""
     state_dict = {}
     for key, value in reference.items():
         if not value.is_floating_point():
@@ -54,7 +54,7 @@ def rule_state_dict(reference: Mapping[str, Tensor], salt: str) -> dict[str, Ten
 
 
 def grad_norms(model: nn.Module, outputs) -> dict[str, float]:
-    """Gradient norms of all parameters under the loss of the golden cases."""
+    """Gradient norms of all parameters for the loss of the golden cases."""
     model.zero_grad()
     sum((out**2).mean() for out in outputs).backward()
     return {

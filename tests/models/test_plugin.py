@@ -31,7 +31,7 @@ def build(name):
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_it_adds_its_own_parameters_to_each_ffn(name):
+def test_each_ffn_gets_the_parameters_of_the_attention(name):
     plain_config, channels = CONFIGS[name]
     plain = build_model(read_config(plain_config))
     model = build(name)
@@ -48,7 +48,7 @@ def test_it_adds_its_own_parameters_to_each_ffn(name):
     assert all('.ffn.layers.3.' in key for key in missing)
 
 
-def test_it_gates_the_output_of_the_ffn_before_the_residual():
+def test_the_output_of_the_ffn_is_gated_before_the_residual():
     ffn = build('deit_ti').backbone.layers[0].ffn
     x = torch.randn(1, 9, 192)
     out = ffn(x) - x
@@ -63,7 +63,7 @@ def test_it_gates_the_output_of_the_ffn_before_the_residual():
         {f'attn.{key}': value for key, value in ffn.layers[3].state_dict().items()}
     )
     plain = ffn.layers[1](hidden)
-    # The statement's own FFN is the identity where GELU is.
+    # With a large shift, GELU is the identity, and so is the FFN of the reference.
     shift = 50.0
     weights['fc1.bias'] += shift
     weights['fc2.bias'] -= shift
@@ -72,7 +72,7 @@ def test_it_gates_the_output_of_the_ffn_before_the_residual():
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_every_parameter_is_trained(name):
+def test_every_parameter_gets_a_gradient(name):
     cfg = read_config(f'lightvit_mm::ablation/{name}_bidimensional_attn.py')
     cfg.model.backbone.backbone.drop_path_rate = 0.0
     model = build_model(cfg).train()
@@ -82,7 +82,7 @@ def test_every_parameter_is_trained(name):
         assert parameter.grad is not None, parameter_name
 
 
-def test_the_module_is_registered():
+def test_bidimensional_attention_is_registered():
     module = MODELS.build(
         dict(type='lightvit_mm.BiDimensionalAttention', embed_dims=16, reduction=2)
     )
@@ -90,7 +90,7 @@ def test_the_module_is_registered():
     assert module.global_reduce.out_features == 8
 
 
-def test_a_backbone_without_ffn_is_an_error():
+def test_backbone_without_ffn_is_an_error():
     with pytest.raises(ValueError, match='ResNet has no mmcv.*FFN'):
         MODELS.build(
             dict(
@@ -100,7 +100,7 @@ def test_a_backbone_without_ffn_is_an_error():
         )
 
 
-def test_initial_weights_are_those_of_lightvit():
+def test_weights_are_initialised_as_in_lightvit():
     model = MODELS.build(
         dict(
             type='lightvit_mm.with_bidimensional_attention',

@@ -1,8 +1,9 @@
 """Measure the speed and memory of models side by side.
 
-Models of timm and of mmpretrain, mmdet and mmseg configs, in PyTorch,
-onnxruntime and OpenVINO. All take turns in every round. Prints a table and
-writes it as Markdown, every round as JSON and the images per second as PNG.
+It measures models of timm and of mmpretrain, mmdet and mmseg configs in PyTorch,
+onnxruntime and OpenVINO. All models take turns in every round. The tool prints
+the tables and writes them as Markdown, all rounds as JSON and a plot of the
+images per second as PNG.
 """
 
 import argparse
@@ -24,8 +25,8 @@ def parse_args() -> argparse.Namespace:
         'models',
         nargs='+',
         metavar='MODEL',
-        help='a model of timm, as pvt_v2_b0, or a config: PATH.py or '
-        'LIBRARY::PATH.py, as lightvit_mm::lightvit_t_8xb128_in1k.py',
+        help='a model of timm, for example pvt_v2_b0, or a config, PATH.py or '
+        'LIBRARY::PATH.py, for example lightvit_mm::lightvit_t_8xb128_in1k.py',
     )
     parser.add_argument(
         '--mode',
@@ -46,7 +47,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=('H', 'W'),
-        help='of the images (default: 224 224)',
+        help='height and width of the images (default: 224 224)',
     )
     parser.add_argument(
         '--batch-size',
@@ -54,42 +55,44 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs='+',
         metavar='N',
-        help='images of a batch (default: 1 16)',
+        help='images per batch (default: 1 16)',
     )
     parser.add_argument(
         '--dtype',
         choices=DTYPES,
         help='bf16 and fp16 are mixed precision (default: fp32)',
     )
-    parser.add_argument('--device', choices=DEVICES, help='(default: cpu)')
+    parser.add_argument(
+        '--device', choices=DEVICES, help='where to run the models (default: cpu)'
+    )
     parser.add_argument(
         '--rounds',
         type=int,
-        help='rounds in which all are measured in turn (default: 5)',
+        help='number of rounds in which all models take turns (default: 5)',
     )
     parser.add_argument(
         '--features',
         action='store_true',
-        help='measure the backbones alone, with a map of each stage',
+        help='measure only the backbones, with a map of each stage',
     )
     parser.add_argument(
         '--plain',
         action='store_true',
         default=False,
-        help='measure LightViT also as the paper states it, step by step and '
-        'eager, and how much faster each runtime is than that',
+        help='also measure LightViT as the paper states it, step by step in eager '
+        'PyTorch, and report how much faster each runtime is',
     )
     parser.add_argument(
         '--with-cp',
         action='store_true',
-        help='training: recompute the blocks of LightViT (not of its plain '
-        'statement) in the backward pass',
+        help='in training, recompute the blocks of LightViT in the backward pass '
+        '(not those of --plain)',
     )
     parser.add_argument(
         '--out',
         type=Path,
         default=Path('work_dirs/benchmark'),
-        help='folder for Markdown, JSON and PNG (default: %(default)s)',
+        help='folder for the Markdown, JSON and PNG files (default: %(default)s)',
     )
     return parser.parse_args()
 
@@ -106,10 +109,10 @@ def main() -> None:
 
     results = benchmark.measure(models, setup)
     text = '\n'.join(table.markdown() for table in benchmark.tables(results, setup))
-    content = benchmark.report(results, setup)
+    content = benchmark.to_json(results, setup)
     (out / 'benchmark.json').write_text(json.dumps(content, indent=1) + '\n')
     (out / 'benchmark.md').write_text(text)
-    benchmark.draw(results, setup).savefig(out / 'benchmark.png', dpi=150)
+    benchmark.draw_throughput(results, setup).savefig(out / 'benchmark.png', dpi=150)
     print(f'\n{text}\nWritten: {out}/benchmark.md, .json and .png')
 
 

@@ -1,6 +1,6 @@
-"""Count parameters and multiply-adds of any mmpretrain, mmdet or mmseg config.
+"""Count parameters and MACs of any mmpretrain, mmdet or mmseg config.
 
-Every matrix product and convolution of the network counts, whoever calls it.
+The count covers every matrix product and convolution that the network runs.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import torch
 from lightvit_mm import LightViT, cli
 from lightvit_mm.analysis.complexity import (
     count_as_authors,
-    count_multiply_adds,
+    count_macs,
     count_parameters,
     forward_tensors,
 )
@@ -27,8 +27,8 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=('H', 'W'),
-        help='of the image; by default 224 224 for mmpretrain, 800 1280 for '
-        'mmdet, 512 512 for mmseg',
+        help='height and width of the image (default: 224 224 for mmpretrain, '
+        '800 1280 for mmdet, 512 512 for mmseg)',
     )
     return parser.parse_args()
 
@@ -39,12 +39,12 @@ def main() -> None:
         cfg = cli.read_config(args)
     if 'default_scope' not in cfg:
         raise SystemExit(
-            f'{args.config} has no default_scope, which says '
-            'whose model it is; name a whole config, not a base'
+            f'{args.config} has no default_scope, which names the library of the '
+            'model; name a complete config, not a base config'
         )
     shape = args.shape or SHAPES[cfg.default_scope]
     if min(shape) < 1:
-        raise SystemExit(f'--shape {shape} should be two numbers from 1 on')
+        raise SystemExit(f'--shape {shape} should be two numbers of at least 1')
     model = build_model(cfg)
     image = torch.rand(1, 3, *shape)
 
@@ -52,8 +52,8 @@ def main() -> None:
         f'{args.config} at {shape[0]} x {shape[1]}\n'
         f'parameters     {count_parameters(model) / 1e6:10.3f} M'
     )
-    count = count_multiply_adds(forward_tensors, model, image)
-    print(f'multiply-adds  {count / 1e9:10.3f} G')
+    count = count_macs(forward_tensors, model, image)
+    print(f'MACs           {count / 1e9:10.3f} G')
     if cfg.default_scope == 'mmpretrain' and any(
         isinstance(module, LightViT) for module in model.modules()
     ):

@@ -1,7 +1,8 @@
 """Draw where the global tokens of a LightViT look (paper, Figure 4).
 
-Above, the places that each token gathers from; below, those that read from it.
-Takes classifiers, detectors and segmentors.
+For each global token, the upper map shows the places that it gathers from. The
+lower map shows the places that read from it. Classifiers, detectors and
+segmentors are supported.
 """
 
 import argparse
@@ -17,45 +18,46 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_config(parser)
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k'
+        'checkpoint', help='checkpoint file or address such as lightvit://tiny-in1k'
     )
     parser.add_argument('images', nargs='+', help='image files')
     parser.add_argument(
         '--layer',
         metavar='STAGE.BLOCK',
-        help='both counted from 1, as in 3.6; by default the last block',
+        help='block to draw, both counted from 1, for example 3.6 (default: the '
+        'last block)',
     )
     parser.add_argument(
         '--head',
         type=int,
-        help='head, counted from 0; by default the mean over the heads',
+        help='head to draw, counted from 0 (default: the mean over all heads)',
     )
     parser.add_argument(
         '--size',
         type=int,
         nargs=2,
         metavar=('H', 'W'),
-        help='resize the images to this; by default they go through the test '
-        'pipeline of the config',
+        help='resize the images to this height and width (default: the test '
+        'pipeline of the config)',
     )
     parser.add_argument(
         '--out',
         type=Path,
         default=Path('work_dirs/attention'),
-        help='folder for the pictures; default %(default)s',
+        help='folder for the pictures (default: %(default)s)',
     )
     cli.add_device(parser)
     return parser.parse_args()
 
 
 def picture_paths(args: argparse.Namespace) -> list[Path]:
-    """One picture per image, named by image, layer and head."""
+    """One picture per image, named after the image, layer and head."""
     stems = [Path(image).stem for image in args.images]
     name, times = Counter(stems).most_common(1)[0]
     if times > 1:
         raise SystemExit(
-            f'{times} images are named {name} and would share one picture: '
-            'rename them, or draw them one by one with different --out'
+            f'{times} images are named {name} and would share one picture; '
+            'rename them, or run the tool once per image with different --out'
         )
     layer = '' if args.layer is None else f'_layer{args.layer}'
     head = '' if args.head is None else f'_head{args.head}'
