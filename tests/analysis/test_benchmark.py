@@ -19,7 +19,7 @@ from lightvit_mm.analysis.benchmark import Result
 from lightvit_mm.analysis.complexity import count_multiply_adds, count_parameters
 from lightvit_mm.analysis.plain import PlainLightViT, state_plainly
 from lightvit_mm.analysis.runtimes import RUNTIMES, Runner, Setup
-from lightvit_mm.paper.options import Options
+from lightvit_mm.paper import Options
 
 pytest.importorskip('timm')
 pytest.importorskip('mmpretrain')
