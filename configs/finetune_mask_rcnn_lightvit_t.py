@@ -1,11 +1,14 @@
-"""Mask R-CNN with LightViT-T, pre-trained on ImageNet, on any COCO data set.
+"""Fine-tune Mask R-CNN with LightViT-T on a COCO-format dataset.
 
 tools/train.py configs/finetune_mask_rcnn_lightvit_t.py \
     --cfg-options data_root=FOLDER
 
-FOLDER holds train.json, val.json and their images in folders of any name; the
-runner reads the classes and their number from there. The learning rate is for
-8 images and follows the total batch, of 2 on each GPU.
+FOLDER holds train.json, val.json and the images, in folders of any name. The
+runner reads the class names from the JSON files. The learning rate is set for 8
+images in total and is scaled to the actual batch size.
+
+The paper has no result for it.
+Training: 36 epochs, 2 images per GPU, from the authors' ImageNet weights.
 """
 
 _base_ = './mask_rcnn_lightvit_t_1x.py'
@@ -20,7 +23,7 @@ optim_wrapper = dict(
     optimizer=dict(lr=2e-4),
     paramwise_cfg=dict(layer_decay_rate=0.9),
 )
-# Warm-up in the first epoch, however short. The end is that of the training.
+# Warm-up takes the first epoch. The schedule ends with the training.
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', convert_to_iter_based=True),

@@ -1,11 +1,14 @@
-"""Semantic FPN with LightViT-T, pre-trained on ImageNet, on any masks.
+"""Fine-tune Semantic FPN with LightViT-T on images and masks.
 
 tools/train.py configs/finetune_semantic_fpn_lightvit_t.py \
     --cfg-options data_root=FOLDER
 
-FOLDER holds img_dir/{train,val}, ann_dir/{train,val} and classes.txt; the
-runner reads the classes and their number from there. The learning rate is for
-16 images and follows the total batch, of 8 on each GPU.
+FOLDER holds img_dir/{train,val}, ann_dir/{train,val} and classes.txt. The
+runner reads the class names from classes.txt. The learning rate is set for 16
+images in total and is scaled to the actual batch size.
+
+The paper has no result for it.
+Training: 8,000 iterations, 8 images per GPU, from the authors' ImageNet weights.
 """
 
 _base_ = './semantic_fpn_lightvit_t_ade20k.py'
@@ -13,7 +16,7 @@ data_root = 'data/finetune'
 runner_type = 'lightvit_mm.MaskFolderRunner'
 interval = 800
 
-# Those of ADE20K take the mask value 0 for void.
+# ADE20K's pipelines ignore mask value 0; here it is a class.
 train_pipeline = [
     _base_.train_pipeline[0],
     dict(type='LoadAnnotations'),
@@ -42,7 +45,7 @@ optim_wrapper = dict(
     optimizer=dict(lr=2e-4),
     paramwise_cfg=dict(layer_decay_rate=0.9),
 )
-# The end is that of the training.
+# The schedule ends with the training.
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, end=200, by_epoch=False),
     dict(type='PolyLR', power=0.9, by_epoch=False),

@@ -2,22 +2,25 @@
 
 tools/dist_train.sh configs/rtmdet_ins_lightvit_t_300e.py 8
 
-mmdet's RTMDet-Ins-s but for its backbone, the learning rate, which is that of
-mmdet's RTMDet with Swin, and the images, which LightViT has seen as RGB. The
-paper has no result for it.
+Three things differ from mmdet's RTMDet-Ins-s: the backbone, the learning rate,
+which is that of mmdet's RTMDet with Swin, and RGB images, because LightViT was
+pre-trained on RGB.
+
+The paper has no result for it.
+Training: 300 epochs on 8 GPUs, 32 images per GPU.
 """
 
 _base_ = [
     'mmdet::rtmdet/rtmdet-ins_s_8xb32-300e_coco.py',
-    './_base_/lightvit_t.py',
+    './_base_/lightvit.py',
 ]
 
 model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
     ),
-    backbone=dict(_delete_=True, **_base_.lightvit_t),
-    neck=dict(in_channels=[64, 128, 256]),
+    backbone=dict(_delete_=True, **_base_.lightvit.tiny.backbone),
+    neck=_base_.lightvit.tiny.neck,
 )
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

@@ -1,21 +1,11 @@
-"""UPerNet with LightViT-B on ADE20K, 160k iterations.
+"""UPerNet with LightViT-B on ADE20K.
 
 tools/dist_train.sh configs/upernet_lightvit_b_ade20k.py 8
 
 The paper has no result for it.
+Training: 160,000 iterations on 8 GPUs, 2 images per GPU.
 """
 
-_base_ = [
-    './_base_/upernet_lightvit.py',
-    './_base_/ade20k.py',
-    './_base_/adamw_160k.py',
-    'mmseg::_base_/default_runtime.py',
-]
-model = dict(
-    backbone=dict(
-        arch='base',
-        drop_path_rate=0.3,
-        init_cfg=dict(checkpoint='lightvit://base-in1k'),
-    ),
-    neck=dict(in_channels=[128, 256, 512]),
-)
+_base_ = './upernet_lightvit_t_ade20k.py'
+
+model = _base_.lightvit.base

@@ -1,17 +1,11 @@
-"""UPerNet with LightViT-S on ADE20K, 160k iterations.
+"""UPerNet with LightViT-S on ADE20K.
 
 tools/dist_train.sh configs/upernet_lightvit_s_ade20k.py 8
 
 The paper has no result for it.
+Training: 160,000 iterations on 8 GPUs, 2 images per GPU.
 """
 
-_base_ = [
-    './_base_/upernet_lightvit.py',
-    './_base_/ade20k.py',
-    './_base_/adamw_160k.py',
-    'mmseg::_base_/default_runtime.py',
-]
-model = dict(
-    backbone=dict(arch='small', init_cfg=dict(checkpoint='lightvit://small-in1k')),
-    neck=dict(in_channels=[96, 192, 384]),
-)
+_base_ = './upernet_lightvit_t_ade20k.py'
+
+model = _base_.lightvit.small

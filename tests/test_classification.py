@@ -1,4 +1,4 @@
-"""The ImageNet recipe, and the models by their names."""
+"""The ImageNet recipe; models and configs by name."""
 
 import math
 import subprocess
@@ -20,6 +20,7 @@ from PIL import Image
 from torchvision import transforms
 
 import lightvit_mm
+from lightvit_mm.paper.published import LIGHTVITS, RELEASE, TABLE4
 
 mmpretrain = pytest.importorskip('mmpretrain')
 from mmpretrain import (  # noqa: E402
@@ -131,7 +132,7 @@ def test_decay_groups_are_the_authors(size):
         or 'global_token' in name
     }
     assert groups[0.0] == no_decay
-    # The convolutions and the linear layers, and nothing else.
+    # Exactly the convolutions and the linear layers.
     assert groups[0.04] == {
         f'{name}.weight'
         for name, module in model.named_modules()
@@ -177,13 +178,13 @@ def test_erased_pixels_differ_from_each_other():
     erasing['erase_prob'] = 1.0
     grey = np.full((224, 224, 3), 77, np.uint8)
     erased = Compose([erasing])(dict(img=grey.copy()))['img']
-    # Noise is the colour of the background where it rounds to it.
+    # Noise that rounds to the background's colour looks like background.
     pixels = erased[(erased != grey).any(-1)]
     assert len(np.unique(pixels, axis=0)) > 0.9 * len(pixels) > 500
 
 
 def published_test_image(image):
-    """(224, 224, 3), by torchvision, which the released code uses."""
+    """(224, 224, 3), made with torchvision as in the released code."""
     return np.asarray(
         transforms.Compose(
             [
@@ -223,8 +224,8 @@ def test_batches_are_mixed_and_labels_stay_a_distribution(classifier):
         scores = torch.stack([s.gt_score for s in batch['data_samples']])
         assert scores.shape == (4, 1000)
         torch.testing.assert_close(scores.sum(dim=1), torch.ones(4))
-        # An image is constant if mixed as a whole, and not if it was cut; the
-        # share of its own label is then the share of its own pixels.
+        # Each image is constant. Mixup keeps it constant; a cut does not. After a
+        # cut, the share of its own label is the share of its own pixels.
         own = classifier.data_preprocessor(dict(inputs=images.clone()))
         own = (inputs == own['inputs']).float().mean(dim=(1, 2, 3))
         shares = scores[range(4), [0, 7, 14, 21]]
@@ -233,8 +234,7 @@ def test_batches_are_mixed_and_labels_stay_a_distribution(classifier):
         if cut:
             torch.testing.assert_close(shares, own)
         kinds.append('CutMix' if cut else 'Mixup')
-    # Each is drawn half of the time; what does not show as a cut is counted
-    # with mixup.
+    # Each is drawn half of the time. A cut that does not show counts as mixup.
     assert 20 <= kinds.count('CutMix') <= 40
     augments = {
         type(augment).__name__: augment.alpha
@@ -257,14 +257,14 @@ def test_loss_is_cross_entropy_to_smoothed_labels(classifier):
     torch.testing.assert_close(loss, expected)
 
 
-# Models by their names
+# Models by name
 
 NAMES = [f'lightvit-{arch}_8xb128_in1k' for arch in ('base', 'small', 'tiny')]
 METAFILE = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
 
 
 def run_python(code, cwd=ROOT, path=ROOT):
-    """The last line that a script prints in a new interpreter."""
+    """The last line that the code prints in a new interpreter."""
     return subprocess.run(
         [sys.executable, '-c', code],
         cwd=cwd,
@@ -302,12 +302,8 @@ def test_installing_twice_registers_once():
 
 
 def test_metafile_is_true():
-    published = dict(t=(78.7, 94.4), s=(80.9, 95.3), b=(82.1, 95.9))
-    flops = dict(t=0.7e9, s=1.7e9, b=3.9e9)
-    ap = {
-        '1x': dict(t=(37.8, 35.9), s=(40.0, 37.4), b=(41.7, 38.8)),
-        '3x': dict(t=(41.5, 38.4), s=(43.2, 39.9), b=(45.0, 41.2)),
-    }
+    classifiers = {row.name: row for row in LIGHTVITS}
+    detectors = {row.name: row for row in TABLE4}
     found = set()
     for entry in METAFILE['Models']:
         assert entry['In Collection'] == METAFILE['Collections'][0]['Name']
@@ -320,19 +316,21 @@ def test_metafile_is_true():
         found.add(config.stem)
         if parts[0] == 'lightvit':
             size = parts[1]
-            top1, top5 = published[size]
+            row = classifiers[f'LightViT-{size.upper()}']
+            top1, top5 = RELEASE[row.name]
             assert metrics == [top1, top5]
             assert f'top-1 {top1}' in text and f'top-5 {top5}' in text
-            assert entry['Metadata']['FLOPs'] == flops[size]
             assert entry['Name'] == f'lightvit-{ARCHS[size]}_8xb128_in1k'
             assert entry['Weights'] == f'lightvit://{ARCHS[size]}-in1k'
         else:
             size, schedule = parts[3:]
-            assert tuple(metrics) == ap[schedule][size]
+            row = detectors[f'LightViT-{size.upper()}']
+            assert tuple(metrics) == {'1x': row.ap_1x, '3x': row.ap_3x}[schedule]
             assert 'box AP {}, mask AP {}'.format(*metrics) in text
             assert 'Weights' not in entry
             assert f'lightvit-{ARCHS[size]}_' in entry['Name']
             assert f'{schedule}_coco' in entry['Name']
+        assert entry['Metadata']['FLOPs'] == round(row.multiply_adds * 1e9)
     assert found == {f'lightvit_{size}_8xb128_in1k' for size in 'tsb'} | {
         f'mask_rcnn_lightvit_{size}_{schedule}'
         for size in 'tsb'
@@ -412,7 +410,7 @@ def test_maps_go_with_mmpretrains_own_neck():
     assert model.backbone.global_token.grad.any()
 
 
-# Configs by their names
+# Configs by name
 
 
 @pytest.mark.parametrize(

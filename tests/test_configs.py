@@ -1,15 +1,22 @@
+"""Mask R-CNN follows the recipe of the paper or of the released code."""
+
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
+from lightvit_mm.paper.published import TABLE4
+
 mmdet = pytest.importorskip('mmdet')
 from mmdet.registry import MODELS  # noqa: E402
 from mmdet.utils import register_all_modules  # noqa: E402
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-MASK_RCNN = sorted(CONFIGS.glob('mask_rcnn_lightvit_*.py'))
+MASK_RCNN = [
+    *sorted(CONFIGS.glob('mask_rcnn_lightvit_*.py')),
+    *sorted(CONFIGS.glob('released/*.py')),
+]
 PARAMETERS = dict(t=28.05, s=37.76, b=53.65)
 
 
@@ -38,7 +45,7 @@ def test_mask_rcnn_follows_its_recipe(path):
     size, schedule, released = name_parts(path)
     cfg = Config.fromfile(path)
 
-    # Paper, Section 5.2, beside the authors' released code.
+    # Paper, Section 5.2, and the authors' released code.
     epochs = dict(zip(('1x', '3x'), (12, 36)))[schedule]
     milestones = [epochs * 3 // 4, epochs * 11 // 12]
     if released and schedule == '1x':
@@ -53,12 +60,12 @@ def test_mask_rcnn_follows_its_recipe(path):
         (2e-4, 0.04) if released else (1e-4, 0.05)
     )
     assert 'clip_grad' not in cfg.optim_wrapper
-    # mmdet's base has two images per GPU, the paper's batch is 16 on 8 GPUs.
+    # mmdet's base has two images per GPU; the paper's batch size is 16 on 8 GPUs.
     assert cfg.train_dataloader.batch_size == 2
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
     backbone = cfg.model.backbone
     assert backbone.drop_path_rate == (0.3 if size == 'b' and not released else 0.1)
-    assert backbone.get('stem_norm_eval', False) == released
+    assert backbone.get('norm_eval', False) == released
     multi_scale = any(
         step.type == 'RandomChoice' for step in cfg.train_dataloader.dataset.pipeline
     )
@@ -112,6 +119,47 @@ def test_three_times_augmentation_is_that_of_swin():
 @pytest.mark.parametrize('path', MASK_RCNN, ids=lambda path: path.stem)
 def test_docstring_gives_command_and_published_result(path):
     text = path.read_text()
-    assert f'tools/dist_train.sh configs/{path.name} 8' in text
-    assert 'Published on val2017 (paper, Table 4)' in text
-    assert len(text.split('"""')[2].splitlines()) <= 20
+    size, schedule, _ = name_parts(path)
+    row = {row.name: row for row in TABLE4}[f'LightViT-{size.upper()}']
+    box, mask = row.ap_1x if schedule == '1x' else row.ap_3x
+    assert f'tools/dist_train.sh {path.relative_to(CONFIGS.parent)} 8' in text
+    published = f'Published: box AP {box}, mask AP {mask} on val2017 (paper, Table 4).'
+    assert published in text
+    assert len(text.split('"""')[2].splitlines()) <= 12
+
+
+@pytest.mark.parametrize('size', 'sb')
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mask_rcnn_lightvit_{}_1x',
+        'mask_rcnn_lightvit_{}_3x',
+        'released/mask_rcnn_lightvit_{}_1x_released',
+        'released/mask_rcnn_lightvit_{}_3x_released',
+        'semantic_fpn_lightvit_{}_ade20k',
+        'upernet_lightvit_{}_ade20k',
+        'lightvit_{}_8xb128_in1k',
+    ],
+)
+def test_sizes_differ_in_the_size_only(name, size):
+    tiny, other = (
+        Config.fromfile(CONFIGS / f'{name.format(size)}.py') for size in ('t', size)
+    )
+    sizes = other.lightvit
+    expected = sizes[dict(s='small', b='base')[size]]
+    assert other.model.backbone.arch == expected.backbone.arch
+    channels = expected.neck.in_channels
+    if name.startswith('lightvit'):
+        # Trained from scratch; the token neck reads the last stage.
+        channels = channels[-1]
+        if size == 'b':
+            assert other.pop('optim_wrapper').type == 'AmpOptimWrapper'
+            tiny.pop('optim_wrapper')
+    else:
+        assert other.model.backbone.init_cfg == expected.backbone.init_cfg
+        other.model.backbone.init_cfg = tiny.model.backbone.init_cfg
+    assert other.model.neck.in_channels == channels
+    for key in ('arch', 'drop_path_rate'):
+        other.model.backbone[key] = tiny.model.backbone[key]
+    other.model.neck.in_channels = tiny.model.neck.in_channels
+    assert other.to_dict() == tiny.to_dict()

@@ -1,5 +1,6 @@
-"""What every config of configs/ has to do, whatever its library."""
+"""What every config in configs/ must do, in all three libraries."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,9 @@ NAMES = sorted(
     for path in CONFIGS.rglob('*.py')
     if '_base_' not in path.parts
 )
-SIZE = 64  # of images; a classifier may be bound to its own
+SIZE = 64  # of images; some classifiers take only one size
 CLASSIFIER_SIZE = 224
-# Two rectangles of two classes, for each task: boxes, masks and a map.
+# Two rectangles of two classes; each task gets boxes, masks or a map.
 BOXES = [[5, 7, 44, 40], [30, 20, 60, 62]]
 
 
@@ -160,3 +161,32 @@ def test_trains_every_parameter_and_predicts(cfg):
         batch = dict(inputs=[image(library)], data_samples=[SAMPLES[library](0)])
         (prediction,) = model.eval().test_step(batch)
     check_prediction(library, prediction)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_docstring_gives_command_result_and_cost(name):
+    path = CONFIGS / name
+    docstring = path.read_text().split('"""')[1]
+    summary, blank, *lines = docstring.splitlines()
+    assert summary.endswith('.') and not blank
+    text = ' '.join(lines)
+    own_name = path.relative_to(CONFIGS.parent)
+    if name.startswith('demo'):
+        assert '`make demo`' in text
+    else:
+        assert re.search(rf'tools/(dist_)?train\.(sh|py) {own_name} ', text)
+    assert re.search('Published: .*|The paper has no result for it', text)
+
+    # For example: Training: 12 epochs on 8 GPUs, 2 images per GPU.
+    (training,) = re.findall(
+        r'Training: ([\d,]+) (epoch|iteration)s(?: on (\d+) GPUs)?, (\d+) images', text
+    )
+    duration, unit, gpus, images = training
+    limits = dict(epoch='max_epochs', iteration='max_iters')
+    cfg = Config.fromfile(path)
+    assert int(duration.replace(',', '')) == cfg.train_cfg[limits[unit]]
+    assert int(images) == cfg.train_dataloader.batch_size
+    if gpus:
+        assert f'{own_name} {gpus} ' in text
+        batch = int(gpus) * int(images)
+        assert batch == cfg.auto_scale_lr.base_batch_size

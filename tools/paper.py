@@ -1,7 +1,7 @@
-"""Make a table or figure of the LightViT paper again.
+"""Reproduce a table or figure of the LightViT paper.
 
-Prints it beside the paper's figures and writes it as Markdown, figures as PNG
-too.
+Prints it next to the paper's figures and writes it as Markdown. Figures are also
+written as PNG.
 """
 
 import argparse
@@ -10,16 +10,15 @@ from pathlib import Path
 from mmengine.utils import mkdir_or_exist
 
 from lightvit_mm import cli
-from lightvit_mm.paper import EXPERIMENTS
-from lightvit_mm.paper.options import Options
+from lightvit_mm.paper import EXPERIMENTS, Options
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('name', nargs='?', metavar='NAME', help='which one; see --list')
     parser.add_argument(
-        '--list', action='store_true', help='list the names and what they are'
+        'name', nargs='?', metavar='NAME', help='table or figure; see --list'
     )
+    parser.add_argument('--list', action='store_true', help='list all names')
     parser.add_argument(
         '--out',
         type=Path,
@@ -35,18 +34,18 @@ def parse_args() -> argparse.Namespace:
         '--batch-size',
         type=int,
         default=Options.batch_size,
-        help='images of a batch (default: %(default)s)',
+        help='images per batch (default: %(default)s)',
     )
     parser.add_argument(
         '--rounds',
         type=int,
         default=Options.rounds,
-        help='rounds in which all models are measured in turn (default: %(default)s)',
+        help='each round measures all models in turn (default: %(default)s)',
     )
     parser.add_argument(
         '--config',
         default=Options.config,
-        help='figure4: config whose attention is drawn (default: %(default)s)',
+        help='figure4: config of the model (default: %(default)s)',
     )
     parser.add_argument(
         '--checkpoint',
@@ -56,22 +55,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--layer',
         metavar='STAGE.BLOCK',
-        help='figure4: both counted from 1, as in 2.6 (default: the last)',
+        help='figure4: block to draw, counted from 1, such as 2.6 (default: the last)',
     )
     parser.add_argument(
         '--images',
         nargs='+',
         type=Path,
         default=[],
-        help='figure4: images, by default two sample photographs',
+        help='figure4: images to draw on (default: two sample photographs)',
     )
     args = parser.parse_args()
     if not args.list and args.name not in EXPERIMENTS:
-        parser.error(
-            f'NAME should be one of {", ".join(EXPERIMENTS)} and is {args.name}'
-        )
+        parser.error(f'NAME is {args.name}; it must be one of {", ".join(EXPERIMENTS)}')
     if min(args.batch_size, args.rounds) < 1:
-        parser.error('--batch-size and --rounds should be at least 1')
+        parser.error('--batch-size and --rounds must be at least 1')
     return args
 
 

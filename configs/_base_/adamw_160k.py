@@ -1,19 +1,17 @@
-"""Swin's recipe for UPerNet on ADE20K, 160k iterations of 16 images.
+"""Swin's recipe for UPerNet on ADE20K, 160k iterations.
 
-Another total batch scales the learning rate; mmengine logs by how much.
+The learning rate is set for 16 images in total. mmengine scales it to the
+actual batch size and logs the factor.
 """
 
-_base_ = 'mmseg::_base_/schedules/schedule_160k.py'
+_base_ = [
+    'mmseg::_base_/schedules/schedule_160k.py',
+    './no_decay.py',
+]
 
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=6e-5, weight_decay=0.01),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        custom_keys=dict(
-            relative_position_bias_table=dict(decay_mult=0.0),
-            global_token=dict(decay_mult=0.0),
-        ),
-    ),
+    paramwise_cfg=_base_.no_decay,
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, end=1500),

@@ -1,20 +1,17 @@
 """The paper's recipe for COCO (Section 5.2), 12 epochs.
 
-The learning rate is for a total batch of 16 and is scaled to the actual one;
-mmengine logs by how much.
+The learning rate is set for 16 images in total. mmengine scales it to the
+actual batch size and logs the factor.
 """
 
-_base_ = 'mmdet::_base_/schedules/schedule_1x.py'
+_base_ = [
+    'mmdet::_base_/schedules/schedule_1x.py',
+    './no_decay.py',
+]
 
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        custom_keys=dict(
-            relative_position_bias_table=dict(decay_mult=0.0),
-            global_token=dict(decay_mult=0.0),
-        ),
-    ),
+    paramwise_cfg=_base_.no_decay,
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),

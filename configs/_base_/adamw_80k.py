@@ -1,6 +1,7 @@
-"""PVT's recipe for Semantic FPN on ADE20K, 80k iterations of 16 images.
+"""PVT's recipe for Semantic FPN on ADE20K, 80k iterations.
 
-Another total batch scales the learning rate; mmengine logs by how much.
+The learning rate is set for 16 images in total. mmengine scales it to the
+actual batch size and logs the factor.
 """
 
 _base_ = 'mmseg::_base_/schedules/schedule_80k.py'

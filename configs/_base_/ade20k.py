@@ -1,4 +1,4 @@
-"""ADE20K, two images per GPU: 16 on eight."""
+"""ADE20K, two images per GPU: 16 in total on eight GPUs."""
 
 _base_ = 'mmseg::_base_/datasets/ade20k.py'
 

@@ -1,6 +1,7 @@
-"""COCO with the multi-scale augmentation of Swin, which is that of DETR.
+"""COCO with the multi-scale augmentation of Swin and DETR.
 
-Half of the images are resized, half are resized, cropped and resized again.
+Half of the images are resized. The other half are resized, cropped and resized
+again.
 """
 
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'

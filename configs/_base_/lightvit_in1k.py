@@ -1,10 +1,12 @@
 """The paper's recipe for ImageNet (Table 2), with LightViT-T.
 
-Where Table 2 is silent, as the authors' released code: batches of either
-mixup or cutmix, label smoothing, bicubic crops, and a learning rate that
-changes with every iteration. Its colour jitter is off beside RandAugment,
-whose operations are timm's increasing ones here, as for Swin; the released
-code has four more (distort, zoom, blur, skew) and other ranges for some.
+What Table 2 leaves open follows the authors' released code: each batch gets
+either mixup or cutmix, labels are smoothed, crops are bicubic, the learning
+rate changes with every iteration, and RandAugment replaces colour jitter.
+
+One thing differs. RandAugment uses timm's increasing operations, as for Swin.
+The released code has four more (distort, zoom, blur, skew) and other ranges for
+some operations.
 """
 
 _base_ = [

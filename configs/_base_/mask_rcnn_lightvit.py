@@ -2,14 +2,14 @@
 
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
-    './lightvit_t.py',
+    './lightvit.py',
 ]
 
 model = dict(
-    backbone=dict(_delete_=True, **_base_.lightvit_t),
+    backbone=dict(_delete_=True, **_base_.lightvit.tiny.backbone),
     neck=dict(
         type='lightvit_mm.LightViTFPN',
-        in_channels=[64, 128, 256],
         num_extra_trans_convs=1,
+        **_base_.lightvit.tiny.neck,
     ),
 )

@@ -2,18 +2,18 @@
 
 _base_ = [
     'mmseg::_base_/models/upernet_r50.py',
-    './lightvit_t.py',
+    './lightvit.py',
 ]
 
 model = dict(
     data_preprocessor=dict(size=(512, 512)),
     pretrained=None,
-    backbone=dict(_delete_=True, **_base_.lightvit_t),
+    backbone=dict(_delete_=True, **_base_.lightvit.tiny.backbone),
     neck=dict(
         type='lightvit_mm.LightViTFPN',
-        in_channels=[64, 128, 256],
         out_channels=256,
         num_outs=4,
+        **_base_.lightvit.tiny.neck,
     ),
     decode_head=dict(in_channels=[256, 256, 256, 256], num_classes=150),
     auxiliary_head=dict(in_channels=256, num_classes=150),

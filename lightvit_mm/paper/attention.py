@@ -7,19 +7,19 @@ from ..analysis.attention_maps import visualize
 from ..analysis.report import Table
 from ..config import check_installed, read_config
 from ..trained import load_trained
-from .options import Options
+from . import Options
 
 
 def figure4(options: Options) -> list[Table]:
-    """Global aggregation and broadcast, drawn over images.
+    """Figure 4: global aggregation and broadcast, drawn over images.
 
-    One picture per image, ``figure4_IMAGE.png``: one block, the mean of its
-    heads. ``tools/analysis/visualize_attention.py`` draws single heads.
+    Draws one picture per image, ``figure4_IMAGE.png``. It shows one block, averaged
+    over its heads. ``tools/analysis/visualize_attention.py`` draws single heads.
 
     Raises:
         InferenceError: If the checkpoint or an image cannot be used.
-        ModuleNotFoundError: If no image is given and scikit-learn, whose
-            sample photographs are the default, is missing.
+        ModuleNotFoundError: If no image is given and scikit-learn is missing.
+            Its sample photographs are the default images.
     """
     images = options.images or sample_photographs()
     cfg = read_config(options.config)
@@ -31,14 +31,16 @@ def figure4(options: Options) -> list[Table]:
         table.rows.append([image.name, picture])
         table.notes.append(f'![{image.stem}]({picture})')
     table.notes.append(
-        f'Weights: {Path(options.checkpoint).name}. Upper row: where each '
-        'global token gathers from; lower row: which places read from it.'
+        f'Weights: {Path(options.checkpoint).name}. The image is on the left, '
+        'followed by one column per global token. The upper row shows where the '
+        'token gathers from, the lower row which places read from it, from blue '
+        '(least) to red (most).'
     )
     return [table]
 
 
 def sample_photographs() -> list[Path]:
-    """The two photographs that scikit-learn has."""
+    """The two photographs that come with scikit-learn."""
     check_installed('sklearn')
     folder = Path(find_spec('sklearn').origin).parent / 'datasets/images'
     return sorted(folder.glob('*.jpg'))

@@ -1,7 +1,7 @@
-"""Table 3 and Figures 1 and 5a: LightViT beside other models, measured here.
+"""Table 3 and Figures 1 and 5a: LightViT and other models, measured.
 
-timm has most of the other models of Table 3; the four that neither timm nor
-mmpretrain has are listed with their published figures alone.
+Most of the other models of Table 3 come from timm. Four are neither in timm nor
+in mmpretrain; the tables give only their published figures.
 """
 
 import functools
@@ -31,65 +31,13 @@ from ..analysis.complexity import (
 )
 from ..analysis.report import Table, difference
 from ..analysis.runtimes import DTYPES, Setup, prepare
-from ..models.lightvit import HW, ResidualPatchMerging
-from .options import Options
+from ..models.layers import HW
+from . import Options
+from .published import TABLE3
 
 SHAPE = (3, 224, 224)
 AMP_DTYPES = dict(cpu='bf16', cuda='fp16')
 REFERENCE = 'LightViT-T'
-
-
-@dataclass(frozen=True)
-class Published:
-    """A row of the paper's Table 3.
-
-    Args:
-        name: Name of the model.
-        block: Its type of block.
-        parameters: In millions.
-        multiply_adds: In 10^9, which the paper calls FLOPs.
-        throughput: Images per second on one V100.
-        top1: Top-1 accuracy on ImageNet in per cent.
-        source: What :func:`build` makes it from, None if there is nothing.
-    """
-
-    name: str
-    block: str
-    parameters: float
-    multiply_adds: float
-    throughput: int
-    top1: float
-    source: str | None
-
-
-def _lightvit(size: str) -> str:
-    return f'lightvit_mm::lightvit_{size}_8xb128_in1k.py'
-
-
-# yapf: disable
-TABLE3 = tuple(Published(*row) for row in (
-    ('RegNetY-800M', 'CNN', 6.3, 0.8, 3321, 76.3, 'regnety_008'),
-    ('PVTv2-B0', 'Hybrid', 3.4, 0.6, 2324, 70.5, 'pvt_v2_b0'),
-    ('SimViT-Micro', 'Hybrid', 3.3, 0.7, 1004, 71.1, None),
-    ('MobileViT-XS', 'Hybrid', 2.3, 0.7, 1581, 74.8, 'mobilevit_xs'),
-    ('LVT', 'Hybrid', 5.5, 0.9, 1545, 74.8, None),
-    ('LightViT-T', 'Transformer', 9.4, 0.7, 2578, 78.7, _lightvit('t')),
-    ('RegNetY-1.6G', 'CNN', 11.2, 1.6, 1845, 78.0, 'regnety_016'),
-    ('MobileViT-S', 'Hybrid', 5.6, 1.1, 1219, 78.4, 'mobilevit_s'),
-    ('PVTv2-B1', 'Hybrid', 13.1, 2.1, 1231, 78.7, 'pvt_v2_b1'),
-    ('ResT-Small', 'Hybrid', 13.7, 1.9, 1298, 79.6, None),
-    ('DeiT-Ti', 'Transformer', 5.7, 1.3, 2612, 72.2, 'deit_tiny_patch16_224'),
-    ('LightViT-S', 'Transformer', 19.2, 1.7, 1467, 80.8, _lightvit('s')),
-    ('RegNetY-4G', 'CNN', 21.0, 4.0, 1045, 80.0, 'regnety_040'),
-    ('Twins-PCPVT-S', 'Hybrid', 24.1, 3.8, 807, 81.2, 'twins_pcpvt_small'),
-    ('ResT-Base', 'Hybrid', 30.3, 4.3, 735, 81.6, None),
-    ('PVTv2-B2', 'Hybrid', 25.4, 4.0, 695, 82.0, 'pvt_v2_b2'),
-    ('DeiT-S', 'Transformer', 22, 4.6, 961, 79.8, 'deit_small_patch16_224'),
-    ('Swin-T', 'Transformer', 29, 4.9, 765, 81.3,
-     'swin_tiny_patch4_window7_224'),
-    ('LightViT-B', 'Transformer', 35.2, 3.9, 827, 82.1, _lightvit('b')),
-))
-# yapf: enable
 MEASURED = {row.name: row for row in TABLE3 if row.source}
 # The models of Figure 5a and their colours.
 STAGED = {
@@ -114,9 +62,9 @@ class Complexity:
 
     Args:
         parameters: All parameters.
-        multiply_adds: Of every matrix product and convolution.
-        as_authors: Multiply-adds by the formula of LightViT's authors; None
-            for other models.
+        multiply_adds: MACs of every matrix product and convolution.
+        as_authors: MACs by the formula of LightViT's authors; None for other
+            models.
     """
 
     parameters: int
@@ -140,7 +88,7 @@ def complexities() -> dict[str, Complexity]:
 
 
 def complexity_table() -> Table:
-    """Parameters and multiply-adds of Table 3; nothing is timed."""
+    """Parameters and MACs of Table 3; measures no speed."""
     counts = complexities()
     rows = []
     for row in TABLE3:
@@ -167,14 +115,14 @@ def complexity_table() -> Table:
             ]
         )
     return Table(
-        'Table 3, parameters and multiply-adds at 224 × 224',
+        'Table 3: parameters and MACs at 224 × 224',
         (
             'Model',
             'Block',
             'Params (M)',
             'Paper',
             'Difference',
-            'Multiply-adds (G)',
+            'MACs (G)',
             'Paper',
             'Difference',
             "By the authors' formula (G)",
@@ -182,26 +130,25 @@ def complexity_table() -> Table:
         rows,
         [
             '–: neither timm nor mmpretrain has the model. The full count '
-            'includes attention; norms and activations are left out. The '
+            'includes attention and leaves out norms and activations. The '
             "authors' formula counts less of LightViT's attention.",
-            'Where others differ: the published code of PVTv2, as timm, has '
-            '3.7 and 14.0 M parameters for B0 and B1 (B0 has 3.4 M without '
-            'its classifier); RegNetY-4G and Swin-T seem rounded up. '
-            'MobileViT is published for 256 × 256, where S needs 2.0 G and '
-            'XS 1.0 G; at 224 × 224 S needs 1.5 G and not 1.1 G. Swin '
-            'publishes 4.5 G for Swin-T.',
+            'Why other models differ: PVTv2-B0 and B1 have 3.7 and 14.0 M '
+            'parameters in their published code and in timm (B0 has 3.4 M without '
+            'its classifier). RegNetY-4G and Swin-T seem rounded up. MobileViT is '
+            'published for 256 × 256, where S needs 2.0 G and XS 1.0 G; at '
+            '224 × 224, S needs 1.5 G, not 1.1 G. Swin publishes 4.5 G for Swin-T.',
         ],
     )
 
 
 @dataclass
 class Speed:
-    """What was measured of a model.
+    """Measured speed of a model.
 
     Args:
-        throughput: Images per second at the batch size, one per round.
-        latency: Milliseconds for one image, one per round.
-        peak_memory: In megabytes of 10^6 bytes, at the batch size.
+        throughput: Images per second at the batch size, one value per round.
+        latency: Milliseconds for one image, one value per round.
+        peak_memory: In megabytes (10^6 bytes), at the batch size.
     """
 
     throughput: list[float]
@@ -217,7 +164,7 @@ def speed_table(speeds: dict[str, Speed], conditions: dict) -> Table:
     """Speed and memory of Table 3.
 
     Args:
-        speeds: The speed of each measured model, LightViT-T among them.
+        speeds: The speed of each measured model, including LightViT-T.
         conditions: The ``settings`` of ``table3.json``.
     """
     reference = median(speeds[REFERENCE].throughput)
@@ -251,7 +198,7 @@ def speed_table(speeds: dict[str, Speed], conditions: dict) -> Table:
             ]
         )
     return Table(
-        'Table 3, speed at 224 × 224',
+        'Table 3: speed at 224 × 224',
         (
             'Model',
             'Block',
@@ -268,10 +215,10 @@ def speed_table(speeds: dict[str, Speed], conditions: dict) -> Table:
         [
             _conditions_note(conditions),
             'Spread: the largest deviation of a round from the median. Peak '
-            'memory: weights, and what one forward pass of a batch holds '
-            'beside its images. Top-1 is published, not measured; the '
-            'weights here are untrained, which changes no speed. –: neither '
-            'timm nor mmpretrain has the model.',
+            'memory: the weights, plus what one forward pass of a batch '
+            'allocates. Top-1 is published, not measured. The weights are '
+            'random, which does not affect speed. –: neither timm nor '
+            'mmpretrain has the model.',
         ],
     )
 
@@ -284,14 +231,14 @@ def _conditions_note(conditions: dict) -> str:
     return (
         'Measured on {device}, threads {threads}, PyTorch {torch}, '
         'timm {timm}, {precision}, {mode}, batch size {batch_size}, '
-        'rounds {rounds}: medians, all taking turns in each round.'
+        'rounds {rounds}. Values are medians; each round measures all models in turn.'
     ).format(**conditions)
 
 
 def table3(options: Options) -> list[Table]:
-    """Table 3: complexity, and speed measured in one run.
+    """Table 3: parameters, MACs and speed of LightViT and other models.
 
-    Writes all figures, of each round, to ``table3.json``.
+    Writes the results of each round to ``table3.json``.
     """
     return [complexity_table(), speed_table(*_measure_table3(options))]
 
@@ -341,7 +288,7 @@ def _measure_table3(options: Options) -> tuple[dict[str, Speed], dict]:
             settings=conditions,
             models={
                 row.name: dict(
-                    published=asdict(row),
+                    published=row._asdict(),
                     complexity=asdict(complexities()[row.name]),
                     speed=asdict(speeds[row.name]),
                 )
@@ -361,11 +308,10 @@ def _write_json(path: Path, content: dict) -> None:
 
 
 def figure1(options: Options) -> list[Table]:
-    """Figure 1: top-1 over multiply-adds and over throughput.
+    """Figure 1: top-1 over MACs and over throughput.
 
-    The throughput is that of ``table3.json`` if it is there and was measured
-    with the same settings; else it is measured and written there. Draws
-    ``figure1.png``.
+    Takes the throughput from ``table3.json`` if that was measured with the same
+    settings. Otherwise measures it and writes that file. Draws ``figure1.png``.
     """
     conditions = _conditions(options)
     path = options.out / 'table3.json'
@@ -393,14 +339,14 @@ def figure1(options: Options) -> list[Table]:
     ]
     return [
         Table(
-            'Figure 1',
-            ('Model', 'Block', 'Top-1 (%), published', 'Multiply-adds (G)', 'Images/s'),
+            'Figure 1: accuracy over cost',
+            ('Model', 'Block', 'Top-1 (%), published', 'MACs (G)', 'Images/s'),
             rows,
             [
-                '![Top-1 over multiply-adds and over throughput](figure1.png)',
+                '![Top-1 over MACs and over throughput](figure1.png)',
                 source + ' ' + _conditions_note(conditions),
-                'Multiply-adds are the full count. SimViT, LVT and ResT, '
-                'which neither timm nor mmpretrain has, are left out.',
+                'MACs are the full count. SimViT, LVT and ResT are left out because '
+                'neither timm nor mmpretrain has them.',
             ],
         )
     ]
@@ -413,8 +359,8 @@ def draw_figure1(throughputs: dict[str, float]) -> Figure:
         throughputs: Images per second of each measured model.
 
     Returns:
-        A figure of two axes. Each has a line per type of block, and one for
-        LightViT, whose labels name them.
+        A figure with two axes. Each has one labelled line per type of block and
+        one for LightViT.
     """
     multiply_adds = {
         name: count.multiply_adds / 1e9 for name, count in complexities().items()
@@ -434,7 +380,7 @@ def draw_figure1(throughputs: dict[str, float]) -> Figure:
         'Transformer': dict(marker='o', color='tab:green', linestyle=''),
         'LightViT': dict(marker='*', color='tab:red', markersize=12),
     }
-    labels = {  # Apart from each other where points are close.
+    labels = {  # offsets that keep labels of close points apart
         'CNN': dict(xytext=(-5, -9), ha='right'),
         'Hybrid': dict(xytext=(5, -9), ha='left'),
         'Transformer': dict(xytext=(5, 4), ha='left'),
@@ -445,7 +391,7 @@ def draw_figure1(throughputs: dict[str, float]) -> Figure:
     for ax, values, label in zip(
         axes,
         (multiply_adds, throughputs),
-        ('Multiply-adds (G)', 'Throughput here (images/s)'),
+        ('MACs (G)', 'Measured throughput (images/s)'),
     ):
         for block, names in series.items():
             points = [(values[name], MEASURED[name].top1) for name in names]
@@ -487,10 +433,7 @@ class LightViTStage(nn.Module):
     def forward(self, x: Tensor, hw: HW) -> Tensor:
         """(B, T + N, C) -> the tokens after the stage."""
         for layer in self.layers:
-            if isinstance(layer, ResidualPatchMerging):
-                x, hw = layer(x, hw)
-            else:
-                x = layer(x, hw)
+            x, hw = layer(x, hw)
         return x
 
 
@@ -512,8 +455,8 @@ class Stage:
 def split(model: nn.Module) -> list[Stage]:
     """The stem and the stages of LightViT, or of timm's PVTv2 or Swin.
 
-    The stem is a part of its own; a stage begins with the patch merging or
-    embedding that leads to its stride.
+    The stem is a separate part. A stage begins with the patch merging or embedding
+    that leads to its stride.
     """
     if hasattr(model, 'backbone'):
         stem = model.backbone.patch_embed
@@ -530,7 +473,7 @@ def split(model: nn.Module) -> list[Stage]:
 
 
 def record_inputs(forward, stages: Sequence[Stage], x: Tensor) -> dict[str, tuple]:
-    """The inputs that each stage gets while ``forward(x)`` runs, by name."""
+    """The inputs of each stage during ``forward(x)``, by the name of the stage."""
     inputs = {}
 
     def keep(name: str, _: nn.Module, args: tuple) -> None:
@@ -549,7 +492,7 @@ def record_inputs(forward, stages: Sequence[Stage], x: Tensor) -> dict[str, tupl
 
 
 def count_stages(model: nn.Module) -> dict[str, int]:
-    """Multiply-adds of the stem and of each stage for one image."""
+    """MACs of the stem and of each stage for one image."""
     stages = split(model)
     inputs = record_inputs(torch.no_grad()(model), stages, torch.zeros(1, *SHAPE))
     return {
@@ -558,10 +501,10 @@ def count_stages(model: nn.Module) -> dict[str, int]:
 
 
 def figure5a(options: Options) -> list[Table]:
-    """Figure 5a: throughput of each stage, timed on its own inputs.
+    """Figure 5a: throughput and efficiency of each stage.
 
-    The stem is an entry of its own for every model. Efficiency is images per
-    second times multiply-adds: how much of its work a stage does in a second.
+    Times each stage separately, on the inputs that it gets in the network. The stem
+    is a separate entry for every model. Efficiency is images per second times MACs.
     Writes ``figure5a.json`` and draws ``figure5a.png``.
     """
     conditions = _conditions(options)
@@ -596,31 +539,31 @@ def figure5a(options: Options) -> list[Table]:
     ]
     return [
         Table(
-            'Figure 5a, stages at 224 × 224',
+            'Figure 5a: stages at 224 × 224',
             (
                 'Model',
                 'Stride',
-                'Multiply-adds (G)',
+                'MACs (G)',
                 'Of the backbone',
                 'Images/s',
                 'Spread',
-                'Efficiency (G multiply-adds/s)',
+                'Efficiency (GMACs/s)',
             ),
             rows,
             [
                 '![Throughput and efficiency of each stage](figure5a.png)',
                 _conditions_note(conditions),
-                'Each stage is timed alone on the inputs that it gets in '
-                'the network. The stem is an entry of its own for every '
-                'model; a stage begins with its patch merging or embedding. '
-                'Efficiency is images/s times multiply-adds.',
+                'Each stage is timed separately, on the inputs that it gets in '
+                'the network. The stem is a separate entry for every model. A '
+                'stage begins with its patch merging or embedding. Efficiency is '
+                'images/s times MACs.',
             ],
         )
     ]
 
 
 def _measure_stages(options: Options):
-    """Multiply-adds, and images/s of each round, per model and stage."""
+    """MACs and images/s of each round, per model and stage."""
     counts, calls = {}, {}
     setup = _setup(options)
     x = torch.randn(options.batch_size, *SHAPE, device=setup.device)
@@ -651,13 +594,13 @@ def draw_figure5a(
     """Draw Figure 5a.
 
     Args:
-        counts: Multiply-adds of each stage of each model.
+        counts: MACs of each stage of each model.
         throughputs: Images per second of each stage of each model.
 
     Returns:
-        A figure of two axes: images per second, on a logarithmic scale, and
-        10^9 multiply-adds per second. Each has one container of bars per
-        model, labelled by its name.
+        A figure with two axes: images per second on a logarithmic scale, and
+        10^9 MACs per second. Each has one container of bars per model, labelled
+        with its name.
     """
     strides = ('stem', '4', '8', '16', '32')
     efficiency = {
@@ -683,7 +626,7 @@ def draw_figure5a(
     axes[0].set_yscale('log')
     axes[0].set_ylabel('Throughput (images/s)')
     axes[0].legend(ncols=len(counts), fontsize=8)
-    axes[1].set_ylabel('Efficiency (G multiply-adds/s)')
+    axes[1].set_ylabel('Efficiency (GMACs/s)')
     axes[1].set_xticks(range(len(strides)), strides)
     axes[1].set_xlabel('Stride of the stage')
     return figure

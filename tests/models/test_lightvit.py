@@ -354,7 +354,10 @@ def test_in_channels_and_num_tokens():
         (dict(arch='huge'), r"'huge'.*tiny.*small.*base"),
         (dict(arch=dict(NANO, depth=3)), 'keys.*depths.*embed_dims'),
         (dict(arch=dict(NANO, depths=(1, 1))), 'one entry per stage'),
-        (dict(arch=dict(NANO, num_heads=(3, 2, 4))), 'divisible by its num_heads 3 and by 4'),
+        (
+            dict(arch=dict(NANO, num_heads=(3, 2, 4))),
+            'divisible by its num_heads 3 and by 4',
+        ),
         (dict(out_indices=(0, 3)), r'\(0, 3\).*out of \(0, 1, 2\)'),
         (dict(out_indices=(2, 1)), 'increasing'),
         (dict(out_indices=()), 'increasing stage indices'),

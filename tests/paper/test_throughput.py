@@ -13,8 +13,7 @@ from lightvit_mm.analysis import benchmark
 from lightvit_mm.analysis.benchmark import Result
 from lightvit_mm.analysis.complexity import count_macs, count_parameters
 from lightvit_mm.analysis.runtimes import Setup
-from lightvit_mm.paper import throughput
-from lightvit_mm.paper.options import Options
+from lightvit_mm.paper import Options, throughput
 from lightvit_mm.paper.throughput import MEASURED, STAGED, TABLE3, Speed
 
 from ..analysis.conftest import one_thread  # noqa: F401

@@ -1,4 +1,4 @@
-"""LightViT-T with four stages, from stride 4 on."""
+"""LightViT-T with four stages, the first at stride 4."""
 
 four_stages = dict(
     embed_dims=(32, 64, 128, 256),
