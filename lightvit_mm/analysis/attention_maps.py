@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from ..files import PathLike
 from ..models import LightViT
-from ..models.lightvit import HW, LightViTBlock, split_heads
+from ..models.layers import HW, split_heads
+from ..models.lightvit import LightViTBlock
 from ..trained import InferenceError, find_backbone, network_input
 
 TOKENS_PER_ROW = 8

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.lightvit import HW, LightViT
+from ..models.layers import HW
+from ..models.lightvit import LightViT
 
 
 def to_plain(model: nn.Module) -> nn.Module:
