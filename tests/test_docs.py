@@ -67,14 +67,14 @@ def parse(tool, arguments, monkeypatch):
     return module.parse_args()
 
 
-@pytest.mark.parametrize(
-    'line',
-    [
-        pytest.param(line, id=f'{name(page)}: {line[:60]}')
-        for page in PAGES
-        for line in commands(page)
-    ],
-)
+def distinct_commands():
+    """Each distinct command, with the first page that has it."""
+    pages = {line: page for page in reversed(PAGES) for line in commands(page)}
+    for line, page in sorted(pages.items(), key=lambda item: PAGES.index(item[1])):
+        yield pytest.param(line, id=f'{name(page)}: {line[:60]}')
+
+
+@pytest.mark.parametrize('line', list(distinct_commands()))
 def test_tool_accepts_command(line, monkeypatch):
     words = shlex.split(line, comments=True)
     while '=' in words[0]:  # VARIABLE=value before the command
