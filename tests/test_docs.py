@@ -3,7 +3,9 @@
 Running them takes minutes: `make test-docs` does, `make test` does not.
 """
 
+import importlib
 import importlib.util
+import pkgutil
 import re
 import shlex
 import sys
@@ -13,6 +15,9 @@ from typing import NamedTuple
 
 import pytest
 from mmengine.config import Config
+
+from lightvit_mm import check_dataset
+from lightvit_mm.check_dataset.report import Kind
 
 from .processes import check, free_port
 from .user import Folder
@@ -174,7 +179,7 @@ def pinned_versions():
 
 
 def measurements(page):
-    """The paragraphs that say on what something was measured."""
+    """The paragraphs that say with which versions something was measured."""
     for paragraph in page.read_text().split('\n\n'):
         if re.search(r'\bmeasured (on|with)\b|实测', paragraph, re.I):
             yield ' '.join(paragraph.split())
@@ -192,10 +197,11 @@ def quoted_versions(paragraph, packages):
 
 
 def test_measurements_quote_versions_of_a_tested_stack():
+    """The raw tables below docs/ keep the versions that were really used."""
     pins = pinned_versions()
     quoted = [
         (name(page), package, version)
-        for page in PAGES
+        for page in [README, CHINESE, *(ROOT / 'docs').glob('*.md')]
         for paragraph in measurements(page)
         for package, version in quoted_versions(paragraph, pins)
     ]
@@ -206,3 +212,23 @@ def test_measurements_quote_versions_of_a_tested_stack():
         if version not in pins.get(package, ())
     }
     assert untested == set()
+
+
+def test_check_dataset_page_shows_what_the_tool_prints():
+    """Titles and fixes of its sample are those of the package."""
+    modules = [
+        importlib.import_module(f'{check_dataset.__name__}.{module.name}')
+        for module in pkgutil.iter_modules(check_dataset.__path__)
+    ]
+    kinds = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, Kind)
+    }
+    page = (ROOT / 'docs/check_dataset.md').read_text()
+    sample = re.search(r'```text\n(.*?)```', page, re.S)[1]
+    titles = re.findall(r'^(?:FAULT|NOTE) in .*?: (.*) \(\d+\)$', sample, re.M)
+    fixes = re.findall(r'^  Fix: (.*)\.$', sample, re.M)
+    assert len(titles) == len(fixes) == 3
+    assert set(zip(titles, fixes)) <= {kind[:2] for kind in kinds}
