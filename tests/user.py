@@ -1,11 +1,13 @@
-"""A user's folder, and the lines of the documents as he would run them there.
+"""A user's folder, and the commands of the documents as a user runs them there.
 
-His data sets, weights and photographs are small ones, and stand where the
-documents say. What the lines name in capitals is put in, eight GPUs are two
-processes, and options at the end make images small and end a training after
-some iterations. Measured are the first and the last model, in one round.
+The datasets, weights and photographs are small ones, at the places that the
+documents name. The shell replaces placeholders such as $CONFIG by the values of
+:meth:`Folder.placeholders`. Eight GPUs become two processes. Options at the end
+of a command make images small and stop a training after some iterations. A
+benchmark measures only its first and last model, in one round.
 """
 
+import itertools
 import json
 import re
 import shlex
@@ -25,7 +27,7 @@ from .processes import NO_WORKERS, cfg_options
 ROOT = Path(__file__).parents[1]
 DEMO = 'configs/demo/mask_rcnn_lightvit_t_digits.py'
 TRAINED = 'demo/work_dirs/mask_rcnn_lightvit_t_digits/iter_240.pth'
-# The folder that each config for one's own data is pointed at.
+# The dataset for each config that takes your own data.
 OWN_DATA = {
     'finetune_lightvit_t': 'demo/data/classification',
     'finetune_mask_rcnn_lightvit_t': 'demo/data/detection',
@@ -56,18 +58,32 @@ LOADERS = {
     'test_dataloader.dataset.indices': 2,
     **NO_WORKERS,
 }
-MEASURED = {
+OPTIONS = {
     'paper.py': '--rounds 1 --batch-size 1',
     'analysis/benchmark.py': '--rounds 1 --batch-size 1 --runtime eager',
+    # Random weights find nothing with more certainty.
+    'predict.py': '--score-thr 0',
 }
 
 
+def config_of(line: str) -> str:
+    """The config that a line names, or what $CONFIG stands for."""
+    return next(
+        (
+            word
+            for word in line.split()
+            if word.endswith('.py') and word.startswith(('configs/', 'work_dirs/'))
+        ),
+        DEMO,
+    )
+
+
 class Folder:
-    """A folder with the repository's tools and configs and all that they read.
+    """A folder with the repository's tools and configs and all files they read.
 
     Args:
-        path: Where it is made.
-        digits: The demo's data sets.
+        path: The empty folder to fill.
+        digits: The demo's datasets.
     """
 
     def __init__(self, path: Path, digits: Path) -> None:
@@ -97,6 +113,7 @@ class Folder:
                 checkpoints.convert(build_model(cfg).state_dict(), 'authors'),
                 path / 'released' / Path(url).name,
             )
+        shutil.copy(path / 'released/lightvit_tiny_78.7.ckpt', path)
 
     def write_imagenet(self) -> None:
         """With lists of the images, so that two classes of 1000 will do."""
@@ -161,42 +178,40 @@ class Folder:
             )
         return path
 
-    def complete(self, line: str) -> str:
-        """A line of the documents, placeholders filled in, and shorter."""
-        line = re.sub(r'\bCONFIG_NAME\b', Path(DEMO).stem, line)
-        line = re.sub(r'\bCONFIG\b', DEMO, line)
-        line = re.sub(r'\bWORK_DIR/(\w+)', r'work_dirs/\1/\1', line)
-        config = next(
-            (
-                word
-                for word in line.split()
-                if word.endswith('.py') and word.startswith(('configs/', 'work_dirs/'))
-            ),
-            DEMO,
+    def placeholders(self, line: str) -> dict[str, str]:
+        """What the placeholders of a line stand for, as variables of the shell."""
+        config = config_of(line)
+        if '$CHECKPOINT' in line or TRAINED in line:
+            checkpoint = self.checkpoint(config)
+        else:
+            checkpoint = 'not needed'
+        return dict(
+            CONFIG=DEMO,
+            CHECKPOINT=checkpoint,
+            DATA=OWN_DATA.get(Path(config).stem, 'not needed'),
+            IMAGE='photo.jpg',
+            IMAGES='photos',
         )
-        name = Path(config).stem
-        if TRAINED in line or re.search(r'\bCHECKPOINT\b', line):
-            line = re.sub(r'\bCHECKPOINT\b', self.checkpoint(config), line)
-        for word, value in {
-            'data_root=FOLDER': f'data_root={OWN_DATA.get(name)}',
-            '--int8 FOLDER': '--int8 photos',
-            '--out FOLDER': '--out found',
-            '--out DIR': '--out found',
-            'IMAGE_OR_FOLDER_OR_VIDEO': 'photos',
-            'IMAGES': 'photo.jpg',
-            'IMAGE': 'photo.jpg',
-            'IN OUT': 'released/lightvit_tiny_78.7.ckpt out.pth',
-            '.py 8': '.py 2',
-            '.pth 8': '.pth 2',
-        }.items():
-            line = line.replace(word, value)
-        line = re.sub(r'(benchmark\.py \S+) [^-]*( \w\S+ --)', r'\1\2', line)
-        tool = re.match(r'(?:python )?tools/(\S+)', line)
-        return f'{line} {self.smaller(tool[1], config)}' if tool else line
+
+    def shorten(self, line: str) -> str:
+        """A line that does less, for an ordinary CPU."""
+        words = line.split()
+        number = next((i for i, word in enumerate(words) if 'tools/' in word), None)
+        if number is None:
+            return line
+        tool, arguments = words[number], words[number + 1 :]
+        if tool.endswith('.sh'):
+            arguments = ['2' if word == '8' else word for word in arguments]
+        if tool.endswith('benchmark.py'):
+            models = list(itertools.takewhile(lambda w: w[0] != '-', arguments))
+            arguments[: len(models)] = dict.fromkeys((models[0], models[-1]))
+        tool = tool.removeprefix('tools/')
+        options = self.smaller(tool, config_of(line))
+        return ' '.join([*words[: number + 1], *arguments, options])
 
     def smaller(self, tool: str, config: str) -> str:
-        if tool in MEASURED:
-            return MEASURED[tool]
+        if tool in OPTIONS:
+            return OPTIONS[tool]
         if not re.match('(dist_)?(train|test)', tool):
             return ''
         scope = read_config(str(self.path / config)).default_scope
