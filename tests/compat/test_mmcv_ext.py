@@ -593,7 +593,7 @@ def test_modulated_deform_conv(rng, device, conv, with_bias):
 def test_offset_gradient_on_the_grid(rng, device, modulated):
     """On a pixel it is the step to the next one, outside the map it is zero.
 
-    So do layers begin that set their offsets to zero.
+    Layers that initialise their offsets to zero start there.
     """
     image = rng.standard_normal((4, 5))
     offset = tensor(np.zeros((1, 2, 6, 7)), device, grad=True)
@@ -1026,7 +1026,7 @@ def test_same_mask_rcnn_as_on_mmcv(digits, both, tmp_path):
         ),
     )
     cfg.model.neck.in_channels = [8, 16, 32]
-    # Of ten classes and usual overlaps random weights hit none.
+    # With ten classes and the usual overlaps, random weights would detect nothing.
     for head in (cfg.model.roi_head.bbox_head, cfg.model.roi_head.mask_head):
         head.num_classes = 1
     cfg.test_dataloader.dataset.metainfo = dict(classes=('1',))
