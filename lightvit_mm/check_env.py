@@ -1,9 +1,9 @@
-"""Says what is installed, whether it works together, and what mends it.
+"""Reports what is installed, whether it works together and how to fix it.
 
     python -m lightvit_mm.check_env
 
-The exit status is 1 if something is wrong. This module itself needs only the
-standard library, so a library that is missing becomes a line of the report.
+The exit status is 1 if a check fails. This module imports only the standard
+library, so that it can also report that a library is missing.
 """
 
 import inspect
@@ -24,7 +24,7 @@ _PACKAGE = Path(__file__).resolve().parent
 _PIP = 'python -m pip'
 _INDENT = 13
 
-# What the default stack has, for modules that are missing or do not fit.
+# The versions of the default stack, for modules that are missing or do not fit.
 TESTED = dict(
     torch='torch==2.11.0 torchvision==0.26.0',
     torchvision='torch==2.11.0 torchvision==0.26.0',
@@ -35,13 +35,13 @@ TESTED = dict(
     mmdet='mmdet==3.3.0',
     mmseg='mmsegmentation==1.2.2',
 )
-# The same for the fork, whose distributions have this start.
+# The same for the fork, whose distributions have this prefix.
 FORK = 'onedl-'
 FORK_MMCV = 'onedl-mmcv==2.3.6'
 
 
 def distributions(module: str) -> dict[str, str]:
-    """Versions of the distributions that hold a module, by their names."""
+    """Versions of the distributions that contain a module, by name."""
     found = {}
     for distribution in metadata.distributions():
         declared = (distribution.read_text('top_level.txt') or '').split()
@@ -49,12 +49,12 @@ def distributions(module: str) -> dict[str, str]:
         if module in declared or any(
             line.startswith(f'{module}/__init__.py,') for line in files
         ):
-            # The first one found is the one that is imported.
+            # Python imports the first one.
             found.setdefault(distribution.metadata['Name'], distribution.version)
     return found
 
 
-# Checks. Each returns what is worth saying, and raises if something is wrong.
+# Checks. Each returns a note for the report and raises an exception if it fails.
 
 
 def _numpy() -> str:
@@ -80,7 +80,7 @@ def _torchvision() -> str:
     import torchvision
 
     torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-    return 'its operators run'
+    return 'its operators work'
 
 
 def _cv2() -> str:
@@ -90,17 +90,17 @@ def _cv2() -> str:
 
 
 def _start_up() -> str:
-    # A new process, because in this one the package has imported the finder.
+    # In a new process, because importing the package has loaded the finder here.
     code = 'import sys; print("lightvit_mm_finder" in sys.modules)'
     out = subprocess.check_output([sys.executable, '-c', code], text=True)
     if out.strip() != 'True':
         raise RuntimeError(
             'lightvit_mm.pth was not read when Python started, so libraries do '
-            'not find the operators that replace those of mmcv'
+            "not find the operators that replace mmcv's"
         )
     if 'LIGHTVIT_MM_NO_FINDER' in os.environ:
-        return f'{_PACKAGE}, its finder disabled by LIGHTVIT_MM_NO_FINDER'
-    return f'{_PACKAGE}, its finder loaded when Python starts'
+        return f'{_PACKAGE}, finder disabled by LIGHTVIT_MM_NO_FINDER'
+    return f'{_PACKAGE}, finder loaded when Python starts'
 
 
 def _mmengine() -> str:
@@ -116,21 +116,21 @@ def _mmcv() -> str:
     import mmcv._ext as ext
 
     if not ext.__file__.endswith('mmcv_ext.py'):
-        return f'operators of its own, in {Path(ext.__file__).name}'
+        return f'with compiled operators, in {Path(ext.__file__).name}'
     operators = {
         re.sub('_(for|back)ward.*', '', name)
         for name, function in inspect.getmembers(ext, inspect.isfunction)
         if function.__module__ == ext.__name__ and not name.startswith(('_', 'get_'))
     }
     return (
-        'operators of torchvision by lightvit_mm.compat.mmcv_ext '
-        f'({", ".join(sorted(operators))}), others raise an error'
+        "with torchvision's operators by lightvit_mm.compat.mmcv_ext "
+        f'({", ".join(sorted(operators))}); others raise an error'
     )
 
 
 def _library(name: str) -> str:
     if find_spec(name) is None:
-        return 'not installed, which is no fault'
+        return 'not installed (optional)'
     models = import_module(f'{name}.registry').MODELS
     models.build(dict(type='lightvit_mm.LightViT', arch='tiny'))
     return 'builds lightvit_mm.LightViT'
@@ -162,16 +162,16 @@ CHECKS: Sequence[tuple[str, Callable[[], str]]] = (
     ('LightViT-T', _forward),
 )
 
-# Remedies
+# Fixes
 
 
 def _reinstall() -> str:
-    """Install this package from where it is, or was installed from."""
+    """Reinstall this package from its repository or from its original source."""
     source = _PACKAGE.name
     if (_PACKAGE.parent / 'setup.py').is_file():
         source = str(_PACKAGE.parent)
     elif distributions(source):
-        # Where pip keeps the address, if it was not an index.
+        # pip stores the address there, unless it was an index.
         text = metadata.distribution(source).read_text('direct_url.json')
         source = json.loads(text)['url'] if text else source
     return f'{_PIP} install --force-reinstall --no-deps {shlex.quote(source)}'
@@ -184,7 +184,7 @@ def _replace_numpy() -> str:
 
 def _replace_opencv() -> str:
     version = distributions('cv2').get('opencv-python', '4.12.0.88')
-    # Over opencv-python, whose entry stays, since mmcv asks pip for it.
+    # opencv-python stays listed as installed, because mmcv requires it.
     return (
         f'{_PIP} install --force-reinstall --no-deps opencv-python-headless=={version}'
     )
@@ -192,9 +192,9 @@ def _replace_opencv() -> str:
 
 def _replace_torchvision() -> str:
     version = metadata.version('torch')
-    build = version.partition('+')[2]  # none if it is from PyPI
+    build = version.partition('+')[2]  # '' if it is from PyPI
     index = f' --index-url https://download.pytorch.org/whl/{build}'
-    # pip would keep one that is right but for its CUDA version.
+    # Without uninstalling, pip would keep the same version for another CUDA.
     return (
         f'{_PIP} uninstall -y torchvision && {_PIP} install '
         f'torch=={version} torchvision{index if build else ""}'
@@ -204,7 +204,7 @@ def _replace_torchvision() -> str:
 def _replace_mmcv() -> str:
     if any(name.startswith(FORK) for name in distributions('mmengine')):
         return f'{_PIP} install {FORK_MMCV}'
-    # Both lay their files into one folder, where they may be mixed.
+    # mmcv and mmcv-lite install into the same folder and may be mixed there.
     install = f'{_PIP} install --force-reinstall --no-deps {TESTED["mmcv"]}'
     old = sorted(set(distributions('mmcv')) - {'mmcv-lite'})
     if old:
@@ -212,10 +212,10 @@ def _replace_mmcv() -> str:
     return install
 
 
-# By what stands in "TYPE NAME: MESSAGE" of an error, where NAME is the module
-# that was imported, without its package if it is a compiled one. The first
-# pattern that fits decides.
-REMEDIES: Sequence[tuple[str, Callable[[], str]]] = (
+# Fixes by a pattern in "TYPE NAME: MESSAGE" of an error. NAME is the module that
+# was being imported, without its package if it is a compiled one. The first
+# match counts.
+FIXES: Sequence[tuple[str, Callable[[], str]]] = (
     (r"No module named 'mmcv\._ext'|lightvit_mm\.pth", _reinstall),
     (r"No module named 'pkg_resources'", lambda: f'{_PIP} install "setuptools<82"'),
     (
@@ -233,50 +233,50 @@ REMEDIES: Sequence[tuple[str, Callable[[], str]]] = (
 )
 
 
-def remedy(check: str, error: Exception) -> str:
-    """The command that mends what a check has raised, or why there is none.
+def fix(check: str, error: Exception) -> str:
+    """The command that fixes an error, or a text if none is known.
 
     Args:
-        check: Name of the check, of :data:`CHECKS`.
-        error: What it raised.
+        check: Name of a check in :data:`CHECKS`.
+        error: The exception that it raised.
     """
     module = getattr(error, 'name', None)
     text = f'{type(error).__name__} {module}: {error}'
-    for pattern, command in REMEDIES:
+    for pattern, command in FIXES:
         if re.search(pattern, text):
             return command()
     if isinstance(error, ModuleNotFoundError) and module:
         package = module.partition('.')[0]
         return f'{_PIP} install {TESTED.get(package, package)}'
     if isinstance(error, AssertionError) and check in TESTED:
-        # mmcv is the one that is tested: it is the library that is too old.
+        # The tested mmcv is installed, so the library is too old.
         return f'{_PIP} install {TESTED[check]}'
-    return 'none is known; mend what is named above and run this again'
+    return 'no known fix; resolve the error above and run this again'
 
 
 def main() -> int:
-    """Print the report. Returns the exit status."""
+    """Print the report and return the exit status."""
     print(f'{"Python":{_INDENT}}{platform.python_version()}, {sys.executable}')
-    faults = 0
+    failed = 0
     for name, check in CHECKS:
-        said = [' '.join(item) for item in sorted(distributions(name).items())]
+        notes = [' '.join(item) for item in sorted(distributions(name).items())]
         lines = []
         try:
-            said.append(check())
-        # Whatever may be wrong with a library is what this has to tell.
+            notes.append(check())
+        # A broken library can raise any exception, and the report shows it.
         except Exception as error:
-            faults += 1
-            said.append('WRONG')
+            failed += 1
+            notes.append('FAILED')
             lines.append(f'{type(error).__name__}: {" ".join(str(error).split())}')
-            lines.append(f'remedy: {remedy(name, error)}')
-        lines.insert(0, ', '.join(filter(None, said)))
+            lines.append(f'fix: {fix(name, error)}')
+        lines.insert(0, ', '.join(filter(None, notes)))
         print(f'{name:{_INDENT}}' + f'\n{"":{_INDENT}}'.join(lines))
     print(
-        f'\n{faults} of {len(CHECKS)} checks failed.'
-        if faults
-        else '\nNothing is wrong.'
+        f'\n{failed} of {len(CHECKS)} checks failed.'
+        if failed
+        else '\nEverything works together.'
     )
-    return int(faults > 0)
+    return int(failed > 0)
 
 
 if __name__ == '__main__':

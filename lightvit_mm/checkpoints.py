@@ -1,16 +1,16 @@
-"""Read, convert and download LightViT's weights.
+"""Read, convert and download weights of LightViT.
 
-Layouts, by the names of their tensors:
+There are five layouts, which differ in the names of the tensors:
 
 - ``authors``: the authors' ImageNet classifier.
-- ``classifier``: mmpretrain's ``ImageClassifier`` of this package.
-- ``detector``: mmdet's detectors. Version 2.x, which the authors used, and
-  3.x name the tensors of the backbone, the neck and the R-CNN heads alike.
+- ``classifier``: the ``ImageClassifier`` that mmpretrain builds from our configs.
+- ``detector``: detectors of mmdet. Versions 2.x, which the authors used, and 3.x
+  use the same names in the backbone, the neck and the R-CNN heads.
 - ``model``: any other model with a LightViT as its backbone.
-- ``backbone``: the backbone alone.
+- ``backbone``: only the backbone.
 
 mmengine understands the addresses in :data:`RELEASED` wherever it takes a
-checkpoint: ``load_from``,
+checkpoint, as in ``load_from`` and
 ``init_cfg=dict(type='Pretrained', checkpoint='lightvit://tiny-in1k')``.
 """
 
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Union
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -30,12 +30,12 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.hub import download_url_to_file
 
-from .files import written_whole
+from .files import remove_drafts, written_whole
 from .models import LightViT
 from .models.strict import take_backbone
 
 StateDict = dict[str, Tensor]
-MapLocation = Union[str, torch.device, Callable, dict]
+MapLocation = str | torch.device | Callable | dict
 
 # ImageNet-1k classifiers, published by the authors with the paper.
 _RELEASE = 'https://github.com/hunto/LightViT/releases/download/v0.0.1/'
@@ -50,10 +50,10 @@ LAYOUTS = {
     'authors': "the authors' classifier",
     'classifier': "mmpretrain's classifier",
     'detector': 'a detector of mmdet 2.x or 3.x',
-    'model': 'another model with this backbone',
-    'backbone': 'the backbone alone',
+    'model': 'another model with a LightViT backbone',
+    'backbone': 'a bare backbone',
 }
-# What each layout can become. A detector of the authors' is one of ours.
+# What each layout can become. The authors' detectors have the names of ours.
 _TARGETS = {
     'authors': ('authors', 'classifier', 'backbone'),
     'classifier': ('authors', 'classifier', 'backbone'),
@@ -62,7 +62,7 @@ _TARGETS = {
     'backbone': ('backbone',),
 }
 
-# Starts of names in a classifier, the authors' and ours; the first one fits.
+# Prefixes of names in a classifier, the authors' and ours. The first match counts.
 _AUTHORS_TO_OURS = (
     ('norm.', 'backbone.norm2.'),
     ('neck.', 'neck.'),
@@ -70,7 +70,7 @@ _AUTHORS_TO_OURS = (
     ('', 'backbone.'),
 )
 _OURS_TO_AUTHORS = tuple((ours, authors) for authors, ours in _AUTHORS_TO_OURS)
-_BEHIND_STAGES = tuple(
+_AFTER_STAGES = tuple(
     f'{layer}.{name}'
     for layer in ('backbone.norm2', 'neck.0', 'neck.1', 'head.fc')
     for name in ('weight', 'bias')
@@ -79,31 +79,25 @@ _DETECTOR_HEADS = ('rpn_head.', 'roi_head.', 'bbox_head.')
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be used; the message says why."""
+    """Raised if a checkpoint cannot be used; the message gives the reason."""
 
 
 def read_state_dict(path: str | Path, map_location: MapLocation = 'cpu') -> StateDict:
-    """Read the weights of a checkpoint without running code from it.
-
-    They are taken from its ``state_dict``, which the authors published and
-    OpenMMLab writes, else from ``model`` or ``ema_model``, which the authors'
-    trainer writes (the published ones are of ``model``), else from the file's
-    top level. The prefix ``module.`` of a distributed model is removed.
+    """Read the weights of a checkpoint without executing code from it.
 
     Args:
         path: Any file that ``torch.save`` wrote.
         map_location: As for ``torch.load``.
 
+    Returns:
+        The weights, as of :func:`find_weights`.
+
     Raises:
         OSError: If the file cannot be opened.
-        CheckpointError: If it is not a checkpoint, is cut short, could run
+        CheckpointError: If it is not a checkpoint, is truncated, could execute
             code or holds no weights.
     """
-    content = _load_safely(path, map_location)
-    weights = _unwrap(content, path)
-    while all(key.startswith('module.') for key in weights):
-        weights = {key[len('module.') :]: v for key, v in weights.items()}
-    return weights
+    return find_weights(_load_safely(path, map_location), path)
 
 
 def _load_safely(path: str | Path, map_location: MapLocation) -> Any:
@@ -113,11 +107,11 @@ def _load_safely(path: str | Path, map_location: MapLocation) -> Any:
     is_zip = start.startswith(b'PK\x03\x04')
     if not is_zip and not start.startswith(b'\x80'):
         raise CheckpointError(
-            f'{path} is not a checkpoint of PyTorch: it starts with {start!r}'
+            f'{path} is not a PyTorch checkpoint: it starts with {start!r}'
         )
     if is_zip and not zipfile.is_zipfile(path):
         raise CheckpointError(
-            f'{path} is cut short: its end is missing. '
+            f'{path} is truncated: its end is missing. '
             'Delete it and download or copy it again.'
         )
     try:
@@ -127,18 +121,32 @@ def _load_safely(path: str | Path, map_location: MapLocation) -> Any:
         name = re.search(r"(?:GLOBAL|class) '?([\w.]+)", str(error))
         if isinstance(error, UnpicklingError) and name:
             raise CheckpointError(
-                f'{path} was refused, as it could run code: it holds '
-                f'{name[1]}, where only tensors and plain values are read. '
-                "Checkpoints with the state of mmengine's training need "
-                'PyTorch 2.6 or later.'
+                f'{path} was refused because it could execute code: it holds '
+                f'{name[1]}, but only tensors and plain values are allowed. '
+                "Checkpoints with mmengine's training state need PyTorch 2.6 or "
+                'later.'
             ) from error
         raise CheckpointError(
-            f'{path} cannot be read: it is cut short, damaged or not a '
-            f'checkpoint of PyTorch ({type(error).__name__})'
+            f'{path} cannot be read: it is truncated, damaged or not a '
+            f'PyTorch checkpoint ({type(error).__name__})'
         ) from error
 
 
-def _unwrap(content: Any, path: str | Path) -> StateDict:
+def find_weights(content: Any, path: str | Path) -> StateDict:
+    """The weights in the content of a checkpoint.
+
+    They are taken from ``state_dict``, which OpenMMLab writes and the authors
+    published. Otherwise they are taken from ``model`` or ``ema_model``, which the
+    authors' trainer writes (they published ``model``), or from the top level. The
+    prefix ``module.`` of a distributed model is removed.
+
+    Args:
+        content: What ``torch.load`` returned.
+        path: The file, for error messages.
+
+    Raises:
+        CheckpointError: If there are no weights.
+    """
     weights, keys = content, []
     if isinstance(content, dict):
         keys = [
@@ -149,7 +157,7 @@ def _unwrap(content: Any, path: str | Path) -> StateDict:
         weights = content[keys[0]] if keys else content
     if len(keys) > 1:
         print_log(
-            f'{path}: {keys[0]!r} is taken, not {", ".join(keys[1:])}', logger='current'
+            f'{path}: using {keys[0]!r}, not {", ".join(keys[1:])}', logger='current'
         )
     if (
         not isinstance(weights, dict)
@@ -165,9 +173,11 @@ def _unwrap(content: Any, path: str | Path) -> StateDict:
             else type(weights).__name__
         )
         raise CheckpointError(
-            f'{path} holds no weights: expected named tensors, bare or under '
-            f"'state_dict', 'model' or 'ema_model', and found {found}"
+            f'{path} holds no weights: found {found}, expected named tensors at '
+            "the top level or under 'state_dict', 'model' or 'ema_model'"
         )
+    while all(key.startswith('module.') for key in weights):
+        weights = {key[len('module.') :]: value for key, value in weights.items()}
     return dict(weights)
 
 
@@ -178,10 +188,10 @@ def _some(keys) -> str:
 
 
 def detect_layout(state_dict: StateDict) -> str:
-    """Which of :data:`LAYOUTS` a state dict has.
+    """The layout of a state dict, one of :data:`LAYOUTS`.
 
     Raises:
-        CheckpointError: If it has none of them.
+        CheckpointError: If it is none of them.
     """
 
     def has(*starts: str) -> bool:
@@ -195,30 +205,30 @@ def detect_layout(state_dict: StateDict) -> str:
             return 'classifier'
         return 'detector' if has(*_DETECTOR_HEADS) else 'model'
     raise CheckpointError(
-        f'No LightViT: the keys are {_some(state_dict)}. Known are '
-        f'{", ".join(LAYOUTS.values())}; each has a global_token.'
+        f'These are no weights of a LightViT: the keys are {_some(state_dict)}. '
+        f'Expected {", ".join(LAYOUTS.values())}, with a global_token.'
     )
 
 
 def convert(state_dict: StateDict, to: str) -> StateDict:
-    """Rename the tensors of a state dict, and leave out what has no place.
+    """Rename the tensors of a state dict and drop those that ``to`` lacks.
 
     Args:
         state_dict: Weights in any of :data:`LAYOUTS`.
-        to: 'classifier', 'detector', 'backbone' or 'authors', which is the
+        to: 'classifier', 'detector', 'backbone' or 'authors'. The last is the
             authors' layout of a classifier or of a detector.
 
     Returns:
-        A new dict of the same tensors, in the same order.
+        A new dict with the same tensors in the same order.
 
     Raises:
-        CheckpointError: If the layout is unknown, cannot become ``to``, or
-            does not hold exactly a classifier's tensors where it should.
+        CheckpointError: If the layout is unknown or cannot become ``to``, or if
+            tensors of a classifier are missing or left over.
     """
     layout = detect_layout(state_dict)
     if to not in _TARGETS[layout]:
         raise CheckpointError(
-            f'{LAYOUTS[layout]} cannot be converted to {to!r}; it can to '
+            f'{LAYOUTS[layout]} cannot be converted to {to!r}; expected one of '
             f'{", ".join(map(repr, _TARGETS[layout]))}'
         )
     _report_num_tokens(state_dict)
@@ -242,22 +252,25 @@ def _rename(state_dict: StateDict, starts: tuple) -> StateDict:
 
 
 def _check_classifier(state_dict: StateDict) -> None:
-    missing = [key for key in _BEHIND_STAGES if key not in state_dict]
+    missing = [key for key in _AFTER_STAGES if key not in state_dict]
     left_over = [
         key
         for key in state_dict
-        if key not in _BEHIND_STAGES and not key.startswith('backbone.')
+        if key not in _AFTER_STAGES and not key.startswith('backbone.')
     ]
     if missing or left_over:
         raise CheckpointError(
-            "Not a whole classifier (in this package's names). Missing: "
-            f'{missing or "nothing"}. Left over: {left_over or "nothing"}. '
-            "Its backbone can be converted, to 'backbone'."
+            "This is not a complete classifier (in this package's names). "
+            f'Missing: {missing or "nothing"}. Left over: {left_over or "nothing"}. '
+            "Convert it to 'backbone' to keep the backbone."
         )
 
 
 def _report_num_tokens(state_dict: StateDict) -> None:
-    """The authors' code gives LightViT-T 512 tokens in a detector."""
+    """Warn about another number of tokens than the default of the size.
+
+    The authors' code gives LightViT-T 512 tokens in a detector.
+    """
     name = 'global_token'
     token = state_dict.get(name, state_dict.get(f'backbone.{name}'))
     for arch, settings in LightViT.arch_zoo.items():
@@ -266,7 +279,7 @@ def _report_num_tokens(state_dict: StateDict) -> None:
         if token.shape[2:] == shape[2:] and token.shape != shape:
             num = token.shape[1]
             print_log(
-                f'There are {num} global tokens, and arch={arch!r} has '
+                f'The checkpoint has {num} global tokens, but arch={arch!r} has '
                 f'{default}: set num_tokens={num} on the backbone',
                 logger='current',
                 level=logging.WARNING,
@@ -274,15 +287,15 @@ def _report_num_tokens(state_dict: StateDict) -> None:
 
 
 def save_state_dict(state_dict: StateDict, path: str | Path, meta: dict) -> None:
-    """Write a checkpoint that mmengine loads, wholly or not at all.
+    """Write a checkpoint that mmengine can load, completely or not at all.
 
     Args:
         state_dict: Weights.
-        path: File to write; an existing one is replaced.
-        meta: Plain values to go with the weights.
+        path: File to write. An existing one is replaced.
+        meta: Plain values to store with the weights.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     with written_whole(Path(path)) as draft:
         torch.save(dict(meta=meta, state_dict=state_dict), draft)
@@ -291,21 +304,23 @@ def save_state_dict(state_dict: StateDict, path: str | Path, meta: dict) -> None
 def load_published(filename: str, map_location: MapLocation | None = None) -> dict:
     """Load a published classifier, for mmengine's ``CheckpointLoader``.
 
-    The file is taken from the folder that the environment variable
-    ``LIGHTVIT_CHECKPOINTS`` names, or downloaded to torch.hub's cache.
+    The file is read from the folder in the environment variable
+    ``LIGHTVIT_CHECKPOINTS``. Without the variable it is downloaded once, to
+    torch.hub's cache.
 
     Args:
         filename: One of :data:`RELEASED`.
-        map_location: As for ``torch.load``; on CPU by default.
+        map_location: As for ``torch.load``; the CPU by default.
 
     Returns:
         A dict with ``state_dict``, in the layout of mmpretrain's classifier,
-        and ``meta``. A LightViT takes its part behind ``backbone.``.
+        and ``meta``. A bare LightViT loads the part with the prefix
+        ``backbone.``.
 
     Raises:
         ValueError: If the address is unknown.
-        FileNotFoundError: If the file is not in that folder.
-        RuntimeError: If it cannot be downloaded, or not be used.
+        FileNotFoundError: If the folder does not have the file.
+        RuntimeError: If the file cannot be downloaded or used.
     """
     if filename not in RELEASED:
         raise ValueError(f'{filename!r} should be one of {tuple(RELEASED)}')
@@ -326,9 +341,8 @@ def _find_or_download(url: str) -> Path:
         path = Path(folder).expanduser() / name
         if not path.is_file():
             raise FileNotFoundError(
-                f'There is no {path}, where {FOLDER_VARIABLE}={folder} says '
-                f'that it is. Put {url} there, or unset the variable to '
-                'download it.'
+                f'There is no file {path}, although {FOLDER_VARIABLE}={folder} '
+                f'is set. Put {url} there, or unset the variable to download it.'
             )
         return path
     path = Path(torch.hub.get_dir()) / 'checkpoints' / name
@@ -340,18 +354,19 @@ def _find_or_download(url: str) -> Path:
 def _download(url: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # One process of a machine downloads, and the others wait for it.
+        # One process of a machine downloads; the others wait for it.
         with FileLock(f'{path}.lock'):
             if path.is_file():
                 return
+            remove_drafts(path)
             print_log(f'Downloading {url} to {path}', logger='current')
             with written_whole(path) as draft:
                 download_url_to_file(url, str(draft))
-                # A connection that breaks off is not an error to urllib.
+                # urllib reports no error if the connection breaks off.
                 read_state_dict(draft)
     except (OSError, HTTPException, CheckpointError) as error:
         raise RuntimeError(
             f'{url} could not be downloaded ({error}). Download it elsewhere '
-            f'and put {path.name} into {path.parent}, or into any folder that '
-            f'the environment variable {FOLDER_VARIABLE} names.'
+            f'and put {path.name} into {path.parent}, or into any folder and set '
+            f'the environment variable {FOLDER_VARIABLE} to that folder.'
         ) from error

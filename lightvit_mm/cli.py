@@ -1,15 +1,20 @@
-"""What the command-line tools share: arguments and how they enter a config."""
+"""What the command-line tools share: arguments, configs and short errors.
+
+Import it before mmpretrain, mmdet and mmseg, so that a tool starts without warnings.
+"""
 
 import argparse
-import gc
+import logging
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# mmengine 0.10 imports pkg_resources; a user of these tools cannot change that.
+# mmengine 0.10 imports pkg_resources; the user of a tool cannot change that.
 warnings.filterwarnings('ignore', 'pkg_resources is deprecated', UserWarning)
+# torch.utils.benchmark looks for a CUDA compiler and warns if there is no GPU.
+logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
 
 import torch  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
@@ -18,27 +23,27 @@ from mmengine.runner import Runner  # noqa: E402
 
 from . import config  # noqa: E402
 from .checkpoints import CheckpointError  # noqa: E402
-from .config import walk  # noqa: E402
+from .engine.distributed import distribute_on_cpu  # noqa: E402
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add a config and what overrides its settings."""
+    """Add the config and ``--cfg-options``, which override its settings."""
     parser.add_argument(
         'config',
-        help='config file, or one of an installed package as in '
+        help='config file, or config of an installed package, such as '
         'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='override settings of the config: key=value, nested keys with '
-        'dots, lists as key="[a,b]"',
+        help='override settings of the config: key=value, with dots in nested '
+        'keys and lists as key="[a,b]"',
     )
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config of ``args.config`` with ``args.cfg_options`` merged in.
+    """Read the config ``args.config`` and merge ``args.cfg_options`` into it.
 
     Raises:
         FileNotFoundError: If there is no such config.
@@ -50,23 +55,25 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every OpenMMLab tool has."""
+    """Add the arguments that train.py and test.py share with OpenMMLab's tools."""
     add_config(parser)
     parser.add_argument(
         '--work-dir',
-        help='folder for logs and checkpoints; by default that of the config, '
-        'else work_dirs/CONFIG_NAME',
+        help='folder for logs and checkpoints; default: work_dir of the config, '
+        'or work_dirs/CONFIG_NAME',
     )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='who starts the processes; dist_train.sh and slurm_train.sh set it',
+        help='launcher of the processes; dist_train.sh and slurm_train.sh set it',
     )
 
 
 def run_config(args: argparse.Namespace) -> Config:
-    """The config of ``args.config`` with the common options merged in.
+    """Read the config of a run and merge all arguments into it.
+
+    On several processes without GPUs, this also starts their process group.
 
     Raises:
         FileNotFoundError: If there is no such config.
@@ -79,22 +86,28 @@ def run_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename).stem)
     if args.launcher != 'none' and not torch.cuda.is_available():
-        _distribute_on_cpu(cfg)
+        distribute_on_cpu(cfg)
     return cfg
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner that ``runner_type`` of a config names, or mmengine's."""
+    """Build the runner of a config: that of ``runner_type``, or mmengine's.
+
+    Raises:
+        ValueError: If the config or the data of an own-data config is faulty.
+        OSError: If the data of an own-data config is missing.
+        ModuleNotFoundError: If the config needs a package that is not installed.
+    """
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     return build(cfg)
 
 
 def add_device(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Add ``--device``: cpu or cuda, by default cuda where there is a GPU.
+    """Add ``--device``, cpu or cuda.
 
     Args:
         parser: Parser to add it to.
-        default: Another default.
+        default: The default; None for cuda if there is a GPU, otherwise cpu.
     """
     has_gpu = torch.cuda.is_available()
 
@@ -114,7 +127,7 @@ def add_device(parser: argparse.ArgumentParser, default: str | None = None) -> N
 
 @contextmanager
 def short_errors() -> Iterator[None]:
-    """End the program with the message of an error that its user can correct."""
+    """Exit with the message, not a traceback, on an error that the user can fix."""
     try:
         yield
     except (ValueError, OSError, ModuleNotFoundError, CheckpointError) as error:
@@ -124,13 +137,13 @@ def short_errors() -> Iterator[None]:
 def draw_predictions(
     cfg: Config, show: bool, show_dir: str | None, wait_time: float
 ) -> None:
-    """Switch on the visualization hook of the config's library.
+    """Enable the visualization hook of a config.
 
     Args:
-        cfg: Config of any of the three libraries.
+        cfg: Config of mmpretrain, mmdet or mmseg.
         show: Show each picture in a window.
-        show_dir: Save the pictures in this folder.
-        wait_time: Seconds for which a window stays.
+        show_dir: Save the pictures to this folder.
+        wait_time: Seconds for which a window stays open.
 
     Raises:
         ValueError: If the config has no visualization hook.
@@ -147,31 +160,9 @@ def draw_predictions(
     }
     if hook.get('type') not in options:
         raise ValueError(
-            'Pictures are drawn by default_hooks.visualization of type '
-            f'{", ".join(options)}; the config has {hook or None}'
+            f'default_hooks.visualization={hook or None} should be of type '
+            f'{", ".join(options)}, which draw the predictions'
         )
     hook.update(options[hook.type], interval=1)
     if show_dir is not None:
         cfg.visualizer.save_dir = show_dir
-
-
-def leave_process_group() -> None:
-    """End what joins the processes of a run that went well, if it has several.
-
-    mmengine leaves it open, and Gloo's threads then crash an exit now and
-    then, for which torchrun takes the whole run as failed.
-    """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-        # The threads end with the last reference, which the runner has.
-        gc.collect()
-
-
-def _distribute_on_cpu(cfg: Config) -> None:
-    """Mmengine takes it that each process has a GPU; on CPU it is gloo."""
-    torch.distributed.init_process_group('gloo')
-    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
-    # PyTorch has SyncBN on GPUs alone.
-    for settings in walk(cfg.model):
-        if settings.get('type') == 'SyncBN':
-            settings['type'] = 'BN'

@@ -1,34 +1,48 @@
-"""Names of files, and files that are whole or not there."""
+"""File types and atomic writing."""
 
+import glob
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Union
 
-PathLike = Union[str, Path]
+PathLike = str | Path
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
 @contextmanager
 def written_whole(path: Path, *suffixes: str) -> Iterator[Path]:
-    """Yield a path to write to, which becomes ``path`` if all goes well.
+    """Yield a path to write to, which replaces ``path`` if nothing fails.
 
     Args:
-        path: The file. Its folder is made.
-        suffixes: Suffixes of files that are written beside it, which take
-            their place together with it.
+        path: The file. Its folder is created if needed.
+        suffixes: Suffixes of files that are written next to it and replaced
+            together with it.
 
     Raises:
-        OSError: If the folder cannot be made or written to.
+        OSError: If the folder cannot be created or written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, for only within a file system is a move atomic.
-    with TemporaryDirectory(prefix='.writing_', dir=path.parent) as folder:
+    # In the same folder, because a move is atomic only within a file system.
+    with TemporaryDirectory(prefix=_prefix(path), dir=path.parent) as folder:
         draft = Path(folder, path.name)
         yield draft
         for suffix in suffixes:
             os.replace(draft.with_suffix(suffix), path.with_suffix(suffix))
         os.replace(draft, path)
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove the drafts of a file that killed processes left behind.
+
+    Call it only where no other process can be writing the same file.
+    """
+    for folder in path.parent.glob(f'{glob.escape(_prefix(path))}*'):
+        shutil.rmtree(folder)
+
+
+def _prefix(path: Path) -> str:
+    return f'.writing_{path.name}_'

@@ -1,7 +1,8 @@
-"""Registries of this package.
+"""The registries of this package.
 
-mmengine imports ``lightvit_mm.registry`` when it meets the scope, as in
-``type='lightvit_mm.LightViT'``, and the locations when it looks up a name.
+mmengine imports ``lightvit_mm.registry`` when it meets the scope ``lightvit_mm``,
+as in ``type='lightvit_mm.LightViT'``. It imports the ``locations`` when it looks
+up a name.
 """
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS

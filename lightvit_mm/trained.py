@@ -1,4 +1,4 @@
-"""From a config and a checkpoint to a model, its class names and its input."""
+"""From a config and a checkpoint to a model with its class names and input."""
 
 import re
 from collections.abc import Collection
@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader, load_state_dict
 from torch import Tensor, nn
 
+from .checkpoints import find_weights
 from .config import set_num_classes
 from .engine.own_data import complete, own_data_runner
 from .files import PathLike
@@ -22,16 +23,16 @@ from .models.lightvit import HW
 
 
 class InferenceError(ValueError):
-    """A model or an image that cannot be used; the message says why."""
+    """Raised if a model or image cannot be used; the message gives the reason."""
 
 
 def build_model(cfg: Config) -> nn.Module:
     """Build the model of a config in evaluation mode, with random weights.
 
-    Nothing is downloaded: weights that the config names are not loaded.
+    Pretrained weights in the config are neither downloaded nor loaded.
     """
     settings = cfg.model.copy()
-    if 'data_preprocessor' in cfg:  # mmpretrain's configs have it outside
+    if 'data_preprocessor' in cfg:  # mmpretrain puts it outside of the model
         settings.setdefault('data_preprocessor', cfg.data_preprocessor)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         model = MODELS.build(settings)
@@ -48,42 +49,38 @@ def find_backbone(model: nn.Module) -> LightViT:
         if isinstance(module, LightViT):
             return module
     raise InferenceError(
-        f'There is no LightViT in this {type(model).__name__}: expected a '
-        "config with a backbone of type 'lightvit_mm.LightViT'"
+        f'This {type(model).__name__} has no LightViT: expected a config '
+        "with a backbone of type 'lightvit_mm.LightViT'"
     )
 
 
 def load_trained(cfg: Config, checkpoint: PathLike, device: str = 'cpu') -> nn.Module:
     """Build the model of a config with the weights of a checkpoint.
 
-    The model's ``dataset_meta`` has the names and colours of the classes,
-    ``classes`` and ``palette``: those of the checkpoint, else those of the
-    config's test data. Classes without a name are called by their index.
+    Its ``dataset_meta`` holds the names and colours of the classes, ``classes``
+    and ``palette``; see :func:`find_classes`.
 
     Args:
-        cfg: Config of any of the three libraries. A config for one's own data
-            is completed by the classes of the checkpoint. If the checkpoint
-            names none, ``data_root`` has to be there.
+        cfg: Config of mmpretrain, mmdet or mmseg. A config for your own data is
+            completed in place from the classes of the checkpoint. If the
+            checkpoint has no class names, ``data_root`` is read instead.
         checkpoint: File or address, such as lightvit://tiny-in1k.
         device: Device of the model.
 
     Raises:
         InferenceError: If the model has no LightViT, or the checkpoint cannot
             be read or does not fit exactly.
-        ValueError: If the class names do not fit the model, or ``data_root``
-            is needed and holds no such dataset.
+        ValueError: If the number of class names does not fit the model, or
+            ``data_root`` is needed and is not such a dataset.
         OSError: If ``data_root`` is needed and missing.
     """
-    content = _read(checkpoint)
-    trained_on = _trained_on(content)
+    weights, trained_on = _read(checkpoint)
     if own_data_runner(cfg) is not None and 'classes' in trained_on:
         set_num_classes(cfg, len(trained_on['classes']))
     else:
         complete(cfg)
     model = build_model(cfg)
     find_backbone(model)
-    weights = content.get('state_dict', content)
-    weights = {re.sub(r'^module\.', '', key): value for key, value in weights.items()}
     try:
         load_state_dict(model, weights, strict=True)
     except RuntimeError as error:
@@ -92,32 +89,27 @@ def load_trained(cfg: Config, checkpoint: PathLike, device: str = 'cpu') -> nn.M
     return model.to(device)
 
 
-def _read(checkpoint: PathLike) -> dict:
+def _read(checkpoint: PathLike) -> tuple[dict[str, Tensor], dict]:
+    """The weights of a checkpoint and what it knows of its training dataset."""
     try:
         content = CheckpointLoader.load_checkpoint(
             str(checkpoint), 'cpu', logger='silent'
         )
+        weights = find_weights(content, checkpoint)
     except (OSError, EOFError, RuntimeError, UnpicklingError, ValueError) as error:
         raise _unusable(checkpoint, error) from error
-    if not isinstance(content, dict):
-        raise _unusable(checkpoint, f'it holds a {type(content).__name__}, not a dict')
-    return content
-
-
-def _unusable(checkpoint: PathLike, reason: Exception | str) -> InferenceError:
-    text = ' '.join(str(reason).split()) or type(reason).__name__
-    return InferenceError(
-        f'The checkpoint {checkpoint} cannot be used; expected weights of '
-        f'exactly the model of the config: {text}'
-    )
-
-
-def _trained_on(content: dict) -> dict:
-    """What a checkpoint says about the dataset that it was trained on."""
     meta = content.get('meta') or {}
     # OpenMMLab 1.x has CLASSES and PALETTE in meta itself.
     meta = meta.get('dataset_meta') or meta
-    return {key.lower(): value for key, value in meta.items()}
+    return weights, {key.lower(): value for key, value in meta.items()}
+
+
+def _unusable(checkpoint: PathLike, error: Exception) -> InferenceError:
+    reason = ' '.join(str(error).split()) or type(error).__name__
+    return InferenceError(
+        f'The checkpoint {checkpoint} cannot be used; expected weights of exactly '
+        f'the model in the config: {reason}'
+    )
 
 
 def _dataset_meta(model: nn.Module, cfg: Config, trained_on: dict) -> dict:
@@ -131,7 +123,7 @@ def _dataset_meta(model: nn.Module, cfg: Config, trained_on: dict) -> dict:
 
 
 def _num_classes(model: nn.Module) -> set[int]:
-    """The numbers of classes that the classifying heads have."""
+    """The values of ``num_classes`` in the heads that classify."""
     heads = re.compile(r'(.*\.)?(head|decode_head|bbox_head)(\.\d+)?')
     return {
         module.num_classes
@@ -143,23 +135,23 @@ def _num_classes(model: nn.Module) -> set[int]:
 def find_classes(
     cfg: Config, trained_on: dict | None, numbers: Collection[int]
 ) -> dict:
-    """Names of the classes, and their colours where known.
+    """Names of the classes, and their colours if known.
+
+    The names are those of the checkpoint. Without any, they are those of the test
+    dataset in the config, then those of the dataset's class, then the indices of
+    the classes.
 
     Args:
-        cfg: Config of any of the three libraries.
-        trained_on: ``dataset_meta`` of the checkpoint, if it has one. Its
-            names come first, then those of the config's test data, then those
-            of the dataset's class. Classes without a name are called by their
-            index.
-        numbers: Numbers of classes that the heads have. The number of names
-            has to be one of them.
+        cfg: Config of mmpretrain, mmdet or mmseg.
+        trained_on: ``dataset_meta`` of the checkpoint, if it has one.
+        numbers: Number of classes of each head. The number of names must be one
+            of them.
 
     Returns:
-        ``classes``, a list, and what else comes with the names, such as
-        ``palette``.
+        ``classes``, a list, and whatever is stored with it, such as ``palette``.
 
     Raises:
-        ValueError: If the names are more or fewer than the classes.
+        ValueError: If there are more or fewer names than classes.
     """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
     with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
@@ -179,7 +171,7 @@ def find_classes(
     if numbers and len(classes) not in numbers:
         raise ValueError(
             f'{len(classes)} class names for {max(numbers)} classes: set '
-            'test_dataloader.dataset.metainfo.classes to as many'
+            f'test_dataloader.dataset.metainfo.classes to {max(numbers)} names'
         )
     return dict(known, classes=classes)
 
@@ -193,8 +185,8 @@ def pipeline_of(cfg: Config) -> list[dict]:
     dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
     if 'pipeline' not in dataset:
         raise InferenceError(
-            'The config has no test_dataloader.dataset.pipeline: expected one '
-            'that says how images are prepared'
+            'The config has no test_dataloader.dataset.pipeline: expected the '
+            'steps that prepare an image'
         )
     return dataset.pipeline
 
@@ -212,17 +204,17 @@ def network_input(
             the test pipeline.
 
     Returns:
-        The prepared image to look at, RGB (h, w, 3), and the input of the
-        backbone, (1, 3, h', w'), normalised and perhaps padded at the bottom
-        and right.
+        The prepared image for display, RGB (h, w, 3), and the input of the
+        backbone (1, 3, h', w'), normalised and, if the model needs it, padded at
+        the bottom and right.
 
     Raises:
         InferenceError: If the image cannot be read, the config has no
-            test pipeline or ``size`` is not two positive numbers.
+            test pipeline or ``size`` is not positive.
     """
     if size is not None and min(size) < 1:
         raise InferenceError(
-            f'size={tuple(size)} should be a height and a width of at least one pixel'
+            f'size={tuple(size)} should be a height and width of at least one pixel'
         )
     # A bare image has no annotations.
     steps = [
@@ -236,8 +228,7 @@ def network_input(
         except Exception as error:
             raise InferenceError(
                 f'The image {image_path} cannot be read '
-                f'({type(error).__name__}); expected a file such as a JPEG '
-                'or PNG'
+                f'({type(error).__name__}); expected a JPEG, PNG or similar file'
             ) from error
         if size is None:
             image = prepare(results)['inputs']
@@ -246,5 +237,5 @@ def network_input(
                 2, 0, 1
             )
     batch = model.data_preprocessor(dict(inputs=[image], data_samples=None))
-    # OpenMMLab reads images as BGR.
+    # OpenMMLab reads images in BGR.
     return image.flip(0).permute(1, 2, 0).numpy(), batch['inputs']

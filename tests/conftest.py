@@ -12,7 +12,7 @@ sys.path.append(str(REPOSITORY / 'tools'))
 
 @pytest.fixture(autouse=True)
 def seed():
-    """The same weights and images in every run."""
+    """Makes random weights and images the same in every run."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
@@ -20,7 +20,7 @@ def seed():
 
 @pytest.fixture(scope='session')
 def digits(tmp_path_factory):
-    """The demo's data sets with fewer and smaller scenes."""
+    """The datasets of the demo, with fewer and smaller scenes."""
     from digit_scenes import write_datasets
 
     root = tmp_path_factory.mktemp('digits')

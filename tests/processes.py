@@ -1,4 +1,4 @@
-"""The tools in processes of their own, as a user starts them."""
+"""Run the tools in new processes, as users do."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Data are loaded by the process itself, which starts at once.
+# Load data in the main process, without the start-up time of workers.
 NO_WORKERS = {
     f'{split}_dataloader.{key}': value
     for split in ('train', 'val', 'test')
@@ -15,7 +15,7 @@ NO_WORKERS = {
 
 
 def environment(**variables):
-    """This process's, with its Python first and one thread."""
+    """The environment of this process, with its Python first and one thread."""
     path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
     return {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1', **variables}
 

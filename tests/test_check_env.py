@@ -1,4 +1,4 @@
-"""The check of the environment: what it says, and the remedy of each fault."""
+"""The check of the environment: its report and the fix for each failure."""
 
 import os
 import re
@@ -22,7 +22,7 @@ MMCV = 'pip install (--force-reinstall --no-deps mmcv-lite==2.1.0|onedl-mmcv==2.
 
 
 def run(folder, *options):
-    """The command in a process of its own; modules in `folder` come first."""
+    """Run the command in a new process; modules in `folder` come first."""
     path = f'{folder}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
     return subprocess.run(
         [sys.executable, *options, '-m', 'lightvit_mm.check_env'],
@@ -42,7 +42,7 @@ def rows(out):
 def test_a_healthy_environment(tmp_path):
     done = run(tmp_path)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.endswith('\nNothing is wrong.\n')
+    assert done.stdout.endswith('\nEverything works together.\n')
     said = rows(done.stdout)
     assert said['Python'].startswith(sys.version.split()[0])
 
@@ -71,7 +71,7 @@ def test_a_healthy_environment(tmp_path):
 
 
 def test_a_missing_mmcv_is_a_line_of_the_report(tmp_path):
-    """Not an error at the import of this package."""
+    """It is not an error when this package is imported."""
     (tmp_path / 'mmcv.py').write_text(
         'raise ModuleNotFoundError("No module named \'mmcv\'", name="mmcv")'
     )
@@ -84,7 +84,7 @@ def test_a_missing_mmcv_is_a_line_of_the_report(tmp_path):
         assert re.search(MMCV, said[name].strip())
 
 
-# Faults, each broken for one check
+# Failures, one per check
 
 
 class Raise(MetaPathFinder):
@@ -100,7 +100,7 @@ class Raise(MetaPathFinder):
 
 @pytest.fixture
 def report(monkeypatch, capsys):
-    """The exit status and the lines of a single check."""
+    """Run a single check: the exit status and its lines."""
 
     def call(name):
         checks = [check for check in check_env.CHECKS if check[0] == name]
@@ -112,7 +112,7 @@ def report(monkeypatch, capsys):
 
 
 def forget(monkeypatch, module):
-    """Have a module imported again; later it is as it was."""
+    """Make Python import a module again, until the test ends."""
     monkeypatch.setitem(sys.modules, module, None)
     del sys.modules[module]
 
@@ -177,23 +177,25 @@ def forget(monkeypatch, module):
             ModuleNotFoundError("No module named 'yapf'"),
             r'pip install yapf$',
         ),
-        ('numpy', 'numpy', SystemError('something new'), 'none is known'),
+        ('numpy', 'numpy', SystemError('something new'), 'fix: no known fix;'),
     ],
 )
-def test_an_import_that_fails(report, monkeypatch, check, module, error, command):
+def test_a_failed_import_has_its_fix(
+    report, monkeypatch, check, module, error, command
+):
     if isinstance(error, ImportError):
         quoted = re.search("named '(.*)'", str(error))
-        # As the loader of compiled modules, which leaves their package out.
+        # Like the loader of compiled modules, which omits their package.
         error.name = quoted[1] if quoted else module.rpartition('.')[2]
     forget(monkeypatch, module)
     monkeypatch.setattr(sys, 'meta_path', [Raise(module, error), *sys.meta_path])
     status, said = report(check)
     assert status == 1
-    assert f'WRONG\n{"":13}{type(error).__name__}: {error}\n' in said
+    assert f'FAILED\n{"":13}{type(error).__name__}: {error}\n' in said
     assert re.search(command, said), said
 
 
-def test_numpy_that_is_too_new_for_pytorch(report, monkeypatch):
+def test_a_numpy_that_is_too_new_for_pytorch_is_replaced(report, monkeypatch):
     import torch
 
     def numpy(self):
@@ -202,7 +204,7 @@ def test_numpy_that_is_too_new_for_pytorch(report, monkeypatch):
     monkeypatch.setattr(torch.Tensor, 'numpy', numpy)
     status, said = report('torch')
     assert status == 1
-    assert f'torch {metadata.version("torch")}, WRONG' in said
+    assert f'torch {metadata.version("torch")}, FAILED' in said
     assert 'pip install "numpy<2" "opencv-python<4.12"' in said
 
 
@@ -213,7 +215,9 @@ def test_numpy_that_is_too_new_for_pytorch(report, monkeypatch):
         ('2.6.0+cu124', ' --index-url https://download.pytorch.org/whl/cu124'),
     ],
 )
-def test_torchvision_comes_from_where_pytorch_did(report, monkeypatch, version, index):
+def test_torchvision_comes_from_the_index_of_pytorch(
+    report, monkeypatch, version, index
+):
     import torchvision
 
     def nms(*args):
@@ -227,7 +231,9 @@ def test_torchvision_comes_from_where_pytorch_did(report, monkeypatch, version, 
 
 
 @pytest.mark.parametrize('library', LIBRARIES)
-def test_mmcv_out_of_the_range_of_a_library(report, monkeypatch, library):
+def test_an_mmcv_outside_the_range_of_a_library_is_replaced(
+    report, monkeypatch, library
+):
     source = Path(pytest.importorskip(library).__file__).read_text()
     if 'is used but incompatible' not in source:
         pytest.skip(f'this {library} takes any mmcv')
@@ -240,8 +246,8 @@ def test_mmcv_out_of_the_range_of_a_library(report, monkeypatch, library):
     assert re.search(MMCV, said), said
 
 
-def test_a_library_that_is_too_old_for_mmcv(report, monkeypatch):
-    """As mmdet 3.1: it is replaced, and not mmcv."""
+def test_a_library_that_is_too_old_for_mmcv_is_replaced(report, monkeypatch):
+    """As mmdet 3.1: the library is replaced, not mmcv."""
     pytest.importorskip('mmdet')
     for module in ('mmdet', 'mmdet.registry'):
         forget(monkeypatch, module)
@@ -254,7 +260,7 @@ def test_a_library_that_is_too_old_for_mmcv(report, monkeypatch):
     assert re.search(r'pip install mmdet==[\d.]+$', said), said
 
 
-def test_a_start_up_file_that_is_not_read(report, monkeypatch, tmp_path):
+def test_a_start_up_file_that_is_not_read_is_reinstalled(report, monkeypatch, tmp_path):
     python = tmp_path / 'python'
     # -S: without the .pth files.
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
@@ -267,19 +273,19 @@ def test_a_start_up_file_that_is_not_read(report, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize('library', LIBRARIES)
-def test_a_library_that_is_not_installed_is_no_fault(report, monkeypatch, library):
+def test_a_library_that_is_not_installed_is_optional(report, monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setattr(check_env, 'distributions', lambda module: {})
-    assert report(library) == (0, 'not installed, which is no fault')
+    assert report(library) == (0, 'not installed (optional)')
 
 
-def test_a_disabled_finder_is_named(report, monkeypatch):
+def test_a_disabled_finder_is_reported(report, monkeypatch):
     monkeypatch.setenv('LIGHTVIT_MM_NO_FINDER', '1')
     status, said = report('lightvit_mm')
     assert status == 0 and said.endswith('disabled by LIGHTVIT_MM_NO_FINDER')
 
 
-def test_remedies_are_what_the_stacks_pin():
+def test_fixes_install_what_the_stacks_pin():
     for stack, versions in (
         ('openmmlab', check_env.TESTED.values()),
         ('onedl', [check_env.FORK_MMCV]),

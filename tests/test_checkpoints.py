@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -51,7 +52,7 @@ FILES = dict(
     base='lightvit_base_82.1.ckpt',
 )
 TINY = 'lightvit://tiny-in1k'
-# A network that is quickly written, for what does not depend on its size.
+# A small network, for tests that do not depend on its size.
 NANO = dict(
     embed_dims=(8, 16, 32),
     depths=(1, 1, 1),
@@ -127,7 +128,7 @@ def mmdet_2_weights(sizes=lambda shape: shape):
 
 
 def small_authors_weights():
-    """The authors' names of LightViT-T with small tensors."""
+    """Small tensors under the authors' names of LightViT-T."""
     keys = OFFICIAL['classification/lightvit_tiny']
     return {key: torch.full((1, 2), float(i)) for i, key in enumerate(keys)}
 
@@ -153,7 +154,7 @@ def build_detector(**backbone):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where lightvit:// takes its files from."""
+    """The folder from which lightvit:// takes its files."""
     folder = tmp_path / 'published'
     folder.mkdir()
     monkeypatch.setenv('LIGHTVIT_CHECKPOINTS', str(folder))
@@ -223,20 +224,20 @@ def test_published_classifiers_give_the_golden_logits(folder, arch, wrapper, pre
 
 @pytest.mark.parametrize('prefix', ['', 'module.', 'module.module.'])
 @pytest.mark.parametrize('wrapper', WRAPPERS)
-def test_every_wrapping_is_read(tmp_path, wrapper, prefix):
+def test_every_wrapper_is_read(tmp_path, wrapper, prefix):
     weights = small_authors_weights()
     save_as(tmp_path / 'file', weights, wrapper, prefix)
     assert_same(read_state_dict(tmp_path / 'file'), weights)
 
 
-def test_the_published_part_is_taken_and_said_so(tmp_path, log):
+def test_the_published_part_is_used_and_logged(tmp_path, log):
     parts = {
         name: {'global_token': torch.full((1, 2, 3), value)}
         for name, value in (('ema_model', 0.0), ('model', 1.0), ('state_dict', 2.0))
     }
     torch.save(parts, tmp_path / 'file')
     assert_same(read_state_dict(tmp_path / 'file'), parts['state_dict'])
-    assert "'state_dict' is taken, not model, ema_model" in log.text
+    assert "using 'state_dict', not model, ema_model" in log.text
     del parts['state_dict']
     torch.save(parts, tmp_path / 'file')
     assert_same(read_state_dict(tmp_path / 'file'), parts['model'])
@@ -308,7 +309,7 @@ def test_a_classifier_goes_there_and_back():
 
 
 @pytest.mark.parametrize('layout', ['authors', 'classifier'])
-def test_the_backbone_of_a_classifier(layout, log):
+def test_the_backbone_of_a_classifier_is_extracted(layout, log):
     weights = small_authors_weights()
     expected = {
         key.replace('norm.', 'norm2.') if key.startswith('norm.') else key: value
@@ -331,7 +332,7 @@ def test_the_backbone_of_a_classifier(layout, log):
         (('decode_head.',), 'model'),
     ],
 )
-def test_the_backbone_of_any_model(heads, layout):
+def test_the_backbone_of_any_model_is_extracted(heads, layout):
     backbone = {key: torch.rand(1, 2, 3) for key in OFFICIAL['detection/lightvit_tiny']}
     model = {f'backbone.{key}': value for key, value in backbone.items()}
     model.update({f'{head}conv.weight': torch.rand(1) for head in heads})
@@ -347,11 +348,11 @@ def test_the_backbone_of_any_model(heads, layout):
         (
             lambda: {'conv1.weight': torch.ones(1)},
             'backbone',
-            'No LightViT: the keys are conv1.weight.*mmdet 2.x',
+            'no weights of a LightViT: the keys are conv1.weight.*mmdet 2.x',
         ),
     ],
 )
-def test_what_cannot_be_converted(make, to, message):
+def test_a_conversion_between_other_layouts_is_refused(make, to, message):
     with pytest.raises(CheckpointError, match=message):
         convert(make(), to)
 
@@ -382,7 +383,7 @@ def test_an_unknown_part_of_a_classifier_is_named():
 
 
 @pytest.mark.parametrize('num_tokens', [8, 512])
-def test_another_number_of_tokens_is_kept_and_said(log, num_tokens):
+def test_another_number_of_tokens_is_kept_and_logged(log, num_tokens):
     weights = mmdet_2_weights(lambda shape: (1,))
     token = torch.ones(1, num_tokens, 64)
     weights['backbone.global_token'] = token
@@ -392,7 +393,7 @@ def test_another_number_of_tokens_is_kept_and_said(log, num_tokens):
 
 
 class Bomb:
-    """Pickled, it makes whoever unpickles it create a folder."""
+    """Unpickling it creates a folder."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -422,19 +423,19 @@ def damage(path, weights):
 BAD_FILES = {
     'page': (
         lambda path, _: path.write_text('<!DOCTYPE html><html>'),
-        'is not a checkpoint.*<!DOCTYPE html',
+        'is not a PyTorch checkpoint.*<!DOCTYPE html',
     ),
-    'empty': (lambda path, _: path.write_bytes(b''), 'is not a checkpoint'),
+    'empty': (lambda path, _: path.write_bytes(b''), 'is not a PyTorch checkpoint'),
     'zip': (lambda path, _: write_zip(path), 'cannot be read'),
-    'cut at 10%': (lambda path, w: cut(path, w, 0.1), 'is cut short: its'),
-    'cut at 99%': (lambda path, w: cut(path, w, 0.99), 'is cut short: its'),
+    'cut at 10%': (lambda path, w: cut(path, w, 0.1), 'is truncated: its'),
+    'cut at 99%': (lambda path, w: cut(path, w, 0.99), 'is truncated: its'),
     'old, cut at 1%': (
         lambda path, w: cut(path, w, 0.01, _use_new_zipfile_serialization=False),
-        'cannot be read: it is cut short',
+        'cannot be read: it is truncated',
     ),
     'old, cut at 60%': (
         lambda path, w: cut(path, w, 0.6, _use_new_zipfile_serialization=False),
-        'cannot be read: it is cut short',
+        'cannot be read: it is truncated',
     ),
     'damaged': (damage, 'cannot be read'),
     'no weights': (
@@ -461,7 +462,7 @@ BAD_FILES = {
     ),
     'no LightViT': (
         lambda path, w: torch.save(torch.nn.Linear(1, 1).state_dict(), path),
-        'No LightViT',
+        'no weights of a LightViT',
     ),
     'no head': (
         lambda path, w: torch.save(
@@ -522,7 +523,7 @@ def test_a_bad_file_has_its_own_error_and_changes_nothing(folder, victim, name):
     assert_same(victim.state_dict(), before)
 
 
-def test_weights_of_another_architecture(folder):
+def test_weights_of_another_size_change_nothing(folder):
     save_as(folder / FILES['tiny'], authors_weights('small'), 'model', '')
     model = LightViT('tiny', init_cfg=dict(type='Pretrained', checkpoint=TINY))
     before = snapshot(model)
@@ -555,7 +556,7 @@ def test_code_is_refused_and_does_not_run(folder, tmp_path, victim, save):
     assert_same(victim.state_dict(), before)
 
 
-def test_the_code_of_these_tests_would_run(tmp_path):
+def test_the_unsafe_loader_would_run_this_code(tmp_path):
     path, marker = tmp_path / 'bomb', tmp_path / 'code-has-run'
     torch.save(dict(args=Bomb(marker)), path)
     with pytest.raises(CheckpointError, match=r'refused.*posix\.mkdir'):
@@ -564,7 +565,7 @@ def test_the_code_of_these_tests_would_run(tmp_path):
     assert marker.exists()
 
 
-def test_no_file(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match='nothing.pth'):
         read_state_dict(tmp_path / 'nothing.pth')
 
@@ -574,7 +575,7 @@ def test_an_unknown_address_lists_the_known_ones():
         load_checkpoint(LightViT(NANO), 'lightvit://huge-in1k')
 
 
-def test_a_folder_without_the_file(folder):
+def test_a_folder_without_the_file_is_named(folder):
     with pytest.raises(FileNotFoundError) as error:
         load_checkpoint(LightViT(NANO), TINY)
     assert str(folder / FILES['tiny']) in str(error.value)
@@ -594,7 +595,7 @@ def downloads(cache):
     return [path.name for path in cache.iterdir() if path.suffix != '.lock']
 
 
-def test_no_network_says_which_file_to_put_where(cache, monkeypatch):
+def test_without_network_the_error_says_where_to_put_the_file(cache, monkeypatch):
 
     def fail(*args, **kwargs):
         raise URLError('Name or service not known')
@@ -615,7 +616,7 @@ def test_no_network_says_which_file_to_put_where(cache, monkeypatch):
 
 @pytest.fixture
 def server(cache, monkeypatch, tmp_path):
-    """Serves tiny's file; ``sent`` limits how much of it arrives."""
+    """Serves the file of tiny; ``sent`` limits the bytes that arrive."""
     torch.save(as_trained(small_authors_weights()), tmp_path / 'file')
     content = (tmp_path / 'file').read_bytes()
 
@@ -657,11 +658,33 @@ def test_a_download_is_kept(server, cache, capfd):
 
 def test_a_broken_download_is_not_kept(server, cache):
     server.sent = 50_000
-    with pytest.raises(RuntimeError, match='not be downloaded.*cut short'):
+    with pytest.raises(RuntimeError, match='not be downloaded.*truncated'):
         load_tiny()
     assert downloads(cache) == []
     server.sent = None
     assert 'backbone.global_token' in load_tiny()
+
+
+DOWNLOAD_AND_DIE = """
+import os, signal
+from lightvit_mm import checkpoints
+
+def die(url, path):
+    with open(path, 'wb') as file:
+        file.write(b'half of the file')
+    os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoints.download_url_to_file = die
+checkpoints.load_published('lightvit://tiny-in1k')
+"""
+
+
+def test_what_a_killed_download_leaves_is_removed_by_the_next(server, cache):
+    done = subprocess.run([sys.executable, '-c', DOWNLOAD_AND_DIE])
+    assert done.returncode == -signal.SIGKILL
+    assert len(downloads(cache)) == 1 and FILES['tiny'] not in downloads(cache)
+    assert 'backbone.global_token' in load_tiny()
+    assert downloads(cache) == [FILES['tiny']]
 
 
 def test_one_of_many_processes_downloads(server):
@@ -711,7 +734,7 @@ def test_the_tool_refuses_in_one_line_and_writes_nothing(tmp_path):
     path.write_text('weights')
     run = run_tool(path, tmp_path / 'out.pth', '--to', 'backbone')
     assert run.returncode == 1
-    assert f'{path} is not a checkpoint' in run.stderr
+    assert f'{path} is not a PyTorch checkpoint' in run.stderr
     assert len(run.stderr.splitlines()) == 1, run.stderr
     assert list(tmp_path.iterdir()) == [path]
 

@@ -1,4 +1,4 @@
-"""The tools as a user calls them: one process, two, killed, and misused."""
+"""The tools as users call them: in one process, in two, killed and misused."""
 
 import argparse
 import json
@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from lightvit_mm import cli
+from lightvit_mm.engine.distributed import leave_process_group
 
 from .processes import check, environment, free_port, run
 
@@ -64,7 +65,7 @@ randomness = dict(seed=0)
 
 @pytest.fixture
 def config(digits, tmp_path):
-    """The COCO config on a data set of one's own, in a foreign folder."""
+    """The COCO config with a small dataset, in a folder outside the repository."""
     path = tmp_path / 'detector.py'
     path.write_text(DETECTOR.format(root=ROOT, data=digits))
     return path
@@ -79,10 +80,10 @@ def weights(path):
     return torch.load(path, weights_only=False)['state_dict']
 
 
-def test_a_detector_trains_is_tested_and_drawn(config, tmp_path):
+def test_a_detector_is_trained_tested_and_drawn(config, tmp_path):
     options = ['--cfg-options', 'train_cfg.max_epochs=1']
     log = check([*TRAIN, config, *options], tmp_path)
-    # Four of the paper's batches of 16 would be 4 iterations of 2 here.
+    # The paper's batch size is 16; here it is 2.
     assert (
         'LR is set based on batch size of 16 and the current batch size '
         'is 2. Scaling the original LR by 0.125.' in log
@@ -118,7 +119,7 @@ def test_weights_that_do_not_fit_are_not_tested(config, tmp_path):
     assert 'mAP' not in done.stdout
 
 
-def test_training_killed_in_an_epoch_resumes_from_its_checkpoint(config, tmp_path):
+def test_training_killed_within_an_epoch_resumes_from_its_checkpoint(config, tmp_path):
     options = ['--cfg-options', 'train_cfg.max_epochs=3', 'train_cfg.val_interval=9']
     process = subprocess.Popen(
         [*TRAIN, str(config), *options],
@@ -159,7 +160,7 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class DumpEachRank(Hook):
-    """Saves what every process has before and after training."""
+    """Saves the state of every process before and after training."""
 
     def before_train(self, runner):
         self.dump(runner, 'before')
@@ -210,7 +211,7 @@ custom_hooks = [dict(type='DumpEachRank')]
         for name in ('before_0', 'after_0', 'after_1')
     )
     for name, value in after.items():
-        # BatchNorm's statistics are each process's own, as always in DDP.
+        # In DDP each process has separate BatchNorm statistics.
         if not re.search('running_|num_batches', name):
             assert torch.equal(value, other[name]), name
     changed = {name for name in after if not torch.equal(after[name], before[name])}
@@ -227,8 +228,8 @@ custom_hooks = [dict(type='DumpEachRank')]
         assert any(is_frozen[name] for name in changed)
     else:
         assert changed and not any(is_frozen[name] for name in changed)
-    # Whether drop path leaves two passes of the same image equal, by stage;
-    # in the first stage it hardly drops anything.
+    # Per stage: whether two passes of the same image are equal despite drop path.
+    # In the first stage it hardly drops anything.
     for rank in range(2):
         repeats = torch.load(tmp_path / f'repeats_{rank}.pth')
         assert repeats[1:] == [frozen_stages >= 1, False]
@@ -282,20 +283,20 @@ def test_threads_of_a_process_group_end_with_a_run(tmp_path):
     def num_threads():
         return len(os.listdir('/proc/self/task'))
 
-    cli.leave_process_group()
+    leave_process_group()
     before = num_threads()
     dist.init_process_group(
         'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
     )
     assert num_threads() > before
     runner = [dist.group.WORLD]
-    runner.append(runner)  # as a runner and its loops
+    runner.append(runner)  # a cycle, like a runner and its loops
     del runner
-    cli.leave_process_group()
+    leave_process_group()
     assert num_threads() == before and not dist.is_initialized()
 
 
-def test_own_configs_are_known_by_name(monkeypatch):
+def test_configs_of_the_package_are_known_by_name(monkeypatch):
     monkeypatch.setattr(
         sys, 'argv', ['train.py', 'lightvit_mm::lightvit_s_8xb128_in1k.py']
     )
@@ -306,28 +307,132 @@ def test_own_configs_are_known_by_name(monkeypatch):
     assert cfg.work_dir == 'work_dirs/lightvit_s_8xb128_in1k'
 
 
+OWN_DATA = ROOT / 'configs/finetune_lightvit_t.py'
+DIGITS = ROOT / 'configs/demo/lightvit_t_digits.py'
+
+
 @pytest.mark.parametrize(
     'command, message',
     [
         ([*TRAIN, 'no_such.py'], 'There is no config no_such.py'),
+        ([*TRAIN, DIGITS, '--auto-scale-lr'], 'needs auto_scale_lr.base_batch_size'),
+        ([*TRAIN, DIGITS, '--workdir=x'], 'unrecognized arguments: --workdir'),
+        (
+            [ROOT / 'tools/dist_train.sh', 'config.py'],
+            "number of GPUs should be a positive integer, got ''",
+        ),
+        ([*TRAIN, 'nolib::config.py'], 'nolib is not installed: pip install nolib'),
+        ([*TEST, 'nolib::config.py', 'x'], 'nolib is not installed: pip install nolib'),
+        ([*TRAIN, OWN_DATA, '--cfg-options', 'data_root=nowhere'], 'nowhere/train'),
+        (
+            [*TRAIN, OWN_DATA, '--cfg-options', 'data_root=data'],
+            'only one of them: cat',
+        ),
+        ([*TEST, 'no_such.py', 'x'], 'There is no config no_such.py'),
+        (
+            [*TEST, OWN_DATA, 'x', '--cfg-options', 'data_root=nowhere'],
+            'nowhere/train',
+        ),
+        ([*TEST, DIGITS, 'none.pth'], 'none.pth can not be found'),
         (
             [
-                *TRAIN,
-                str(ROOT / 'configs/demo/lightvit_t_digits.py'),
-                '--auto-scale-lr',
+                *TEST,
+                DIGITS,
+                'x',
+                '--show',
+                '--cfg-options',
+                'default_hooks.visualization.type=Hook',
             ],
-            'needs auto_scale_lr.base_batch_size',
-        ),
-        (
-            [*TRAIN, str(ROOT / 'configs/demo/lightvit_t_digits.py'), '--workdir=x'],
-            'unrecognized arguments: --workdir',
-        ),
-        (
-            [str(ROOT / 'tools/dist_train.sh'), 'config.py'],
-            "number of GPUs should be a positive integer, got ''",
+            "default_hooks.visualization={'type': 'Hook'",
         ),
     ],
 )
-def test_misuse_is_explained(command, message, tmp_path):
+def test_misuse_is_explained_without_a_traceback(command, message, tmp_path):
+    for folder in ('train/cat', 'train/dog', 'val/dog'):
+        (tmp_path / 'data' / folder).mkdir(parents=True)
     done = run(command, tmp_path)
-    assert done.returncode and message in done.stdout
+    assert done.returncode and message in done.stdout.splitlines()[-1]
+    assert 'Traceback' not in done.stdout
+
+
+def test_an_error_in_training_keeps_its_traceback(config, tmp_path):
+    options = ['--cfg-options', 'train_dataloader.dataset.ann_file=none.json']
+    done = run([*TRAIN, config, *options], tmp_path)
+    assert done.returncode and 'none.json' in done.stdout.splitlines()[-1]
+    assert 'Traceback (most recent call last):' in done.stdout
+
+
+# What the tools print before their output
+
+
+@pytest.mark.parametrize(
+    'tool',
+    [
+        'train.py',
+        'test.py',
+        'predict.py',
+        'check_dataset.py',
+        'convert_checkpoint.py',
+        'paper.py',
+        'deploy/export.py',
+        'deploy/run.py',
+        'analysis/benchmark.py',
+        'analysis/get_flops.py',
+        'analysis/visualize_attention.py',
+    ],
+)
+def test_help_comes_without_warnings(tool, tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools' / tool, '--help'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith('usage: ') and done.stderr == ''
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        [
+            ROOT / 'tools/analysis/get_flops.py',
+            'lightvit_mm::lightvit_t_8xb128_in1k.py',
+        ],
+        [
+            ROOT / 'tools/analysis/get_flops.py',
+            'lightvit_mm::mask_rcnn_lightvit_t_1x.py',
+            '--shape',
+            64,
+            64,
+        ],
+        ['-m', 'lightvit_mm.check_env'],
+    ],
+)
+def test_commands_print_no_warnings(command, tmp_path):
+    log = check([sys.executable, *command], tmp_path)
+    assert not [line for line in log.splitlines() if re.search('warn', line, re.I)]
+
+
+@pytest.mark.parametrize('num_processes', [1, 2])
+def test_training_prints_no_warnings_about_pkg_resources(
+    digits, tmp_path, num_processes
+):
+    """Neither do its data loaders' workers and the children of torchrun."""
+    command = {1: TRAIN, 2: [ROOT / 'tools/dist_train.sh']}[num_processes]
+    log = check(
+        [
+            *command,
+            DIGITS,
+            *([2] if num_processes == 2 else []),
+            '--no-validate',
+            '--cfg-options',
+            'train_cfg.max_epochs=1',
+            f'train_dataloader.dataset.data_root={digits}/classification/val',
+            'train_dataloader.dataset.indices=64',
+            'train_dataloader.num_workers=1',
+        ],
+        tmp_path,
+        PORT=free_port(),
+    )
+    assert 'Saving checkpoint' in log and 'pkg_resources' not in log

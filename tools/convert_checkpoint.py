@@ -22,8 +22,8 @@ def parse_args() -> argparse.Namespace:
         '--to',
         required=True,
         choices=['classifier', 'backbone', 'detector', 'authors'],
-        help="mmpretrain's classifier, the backbone alone, mmdet 3.x's "
-        "detector, or the authors' classifier or mmdet 2.x detector",
+        help='classifier: for mmpretrain; backbone: only the backbone; detector: '
+        "for mmdet 3.x; authors: the authors' classifier or mmdet 2.x detector",
     )
     return parser.parse_args()
 
@@ -33,7 +33,7 @@ def main() -> None:
     with cli.short_errors():
         if os.path.exists(args.output) and os.path.samefile(args.input, args.output):
             raise CheckpointError(
-                f'{args.output} is the input itself; write to another file'
+                f'{args.output} is the input itself; write to a different file'
             )
         weights = read_state_dict(args.input)
         converted = convert(weights, args.to)

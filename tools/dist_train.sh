@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # tools/dist_train.sh CONFIG GPUS [options of train.py]
-# Several machines: the same line on each, with NNODES, NODE_RANK, MASTER_ADDR
-# and PORT in the environment.
+# On several machines, run the same line on each, with NNODES, NODE_RANK,
+# MASTER_ADDR and PORT in the environment.
 exec "$(dirname "$0")/launch.sh" train.py "$2" "$1" "${@:3}"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# tools/launch.sh SCRIPT GPUS ARGUMENTS...: run a script of this folder on
-# torchrun, one process per GPU. dist_train.sh and dist_test.sh call it.
+# tools/launch.sh SCRIPT GPUS ARGUMENTS...
+# Runs a script of this folder with torchrun, one process per GPU. dist_train.sh
+# and dist_test.sh call it.
 set -euo pipefail
 if [[ ! ${2:-} =~ ^[1-9][0-9]*$ ]]; then
     echo "The number of GPUs should be a positive integer, got '${2:-}'." >&2

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # tools/slurm_train.sh PARTITION JOB_NAME CONFIG [options of train.py]
-# GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS come from the environment.
+# Set GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS in the environment.
 set -euo pipefail
 GPUS=${GPUS:-8}
 GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
-# SRUN_ARGS holds several words on purpose.
+# SRUN_ARGS is unquoted because it may hold several arguments.
 # shellcheck disable=SC2086
 exec srun -p "$1" \
     --job-name="$2" \

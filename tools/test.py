@@ -5,14 +5,17 @@ import argparse
 from mmengine.evaluator import DumpResults
 
 from lightvit_mm import cli
+from lightvit_mm.engine.distributed import leave_process_group
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_run_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', help='dump the predictions to this .pkl file')
-    parser.add_argument('--show-dir', help='draw the predictions into this folder')
+    parser.add_argument('--out', help='save the predictions to this .pkl file')
+    parser.add_argument(
+        '--show-dir', help='save pictures of the predictions to this folder'
+    )
     parser.add_argument(
         '--show', action='store_true', help='show the predictions in a window'
     )
@@ -20,28 +23,29 @@ def parse_args() -> argparse.Namespace:
         '--wait-time',
         type=float,
         default=2,
-        help='seconds for which a window stays; default %(default)s',
+        help='seconds for which a window stays open; default %(default)s',
     )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    cfg = cli.run_config(args)
-    # The runner loads after it is built, strictly: a checkpoint that does not
-    # fit would be tested with random weights else.
-    cfg.load_from = None
-    cfg.resume = False
-    if args.show or args.show_dir:
-        cli.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
+    with cli.short_errors():
+        cfg = cli.run_config(args)
+        # load_from would not be strict, and a checkpoint that does not fit would
+        # be tested with random weights.
+        cfg.load_from = None
+        cfg.resume = False
+        if args.show or args.show_dir:
+            cli.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
+        runner = cli.build_runner(cfg)
+        runner.load_checkpoint(args.checkpoint, strict=True)
 
-    runner = cli.build_runner(cfg)
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(args.out))
-    runner.load_checkpoint(args.checkpoint, strict=True)
     runner.test()
 
 
 if __name__ == '__main__':
     main()
-    cli.leave_process_group()
+    leave_process_group()

@@ -3,6 +3,7 @@
 import argparse
 
 from lightvit_mm import cli
+from lightvit_mm.engine.distributed import leave_process_group
 
 
 def parse_args() -> argparse.Namespace:
@@ -13,15 +14,15 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a name from the last one in '
+        help='resume from a checkpoint; without CHECKPOINT, from the latest in '
         'the work dir, or from the start if there is none',
     )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate to the total batch size, by the '
-        "config's auto_scale_lr.base_batch_size",
+        help='scale the learning rate by the total batch size relative to '
+        'auto_scale_lr.base_batch_size of the config',
     )
     parser.add_argument(
         '--no-validate', action='store_true', help='do not evaluate during training'
@@ -31,7 +32,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = cli.run_config(args)
+    with cli.short_errors():
+        cfg = cli.run_config(args)
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -42,15 +44,17 @@ def main() -> None:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise SystemExit(
                 f'--auto-scale-lr needs auto_scale_lr.base_batch_size in '
-                f'{args.config}: the total batch size of its learning rate'
+                f'{args.config}: the total batch size that its learning rate is for'
             )
         cfg.auto_scale_lr.enable = True
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
 
-    cli.build_runner(cfg).train()
+    with cli.short_errors():
+        runner = cli.build_runner(cfg)
+    runner.train()
 
 
 if __name__ == '__main__':
     main()
-    cli.leave_process_group()
+    leave_process_group()

@@ -1,14 +1,14 @@
-"""mmcv's compiled operators, from torchvision's.
+"""mmcv's compiled operators, implemented with torchvision's.
 
-This module is imported as ``mmcv._ext``, in place of the extension that
-``mmcv-lite`` lacks (see :mod:`lightvit_mm.compat`). Signatures and results
-are those of mmcv 2.x (``mmcv/ops/csrc``): tensors that mmcv calls ``output``,
-``dets``, ``argmax*`` and ``grad*`` are filled in place. Boxes and RoIs are
-``x1, y1, x2, y2``, RoIs with the image's index before them.
+``mmcv-lite`` has no compiled extension; this module is imported in its place as
+``mmcv._ext`` (see :mod:`lightvit_mm.compat`). Signatures and results are those
+of mmcv 2.x (``mmcv/ops/csrc``): tensors that mmcv calls ``output``, ``dets``,
+``argmax*`` and ``grad*`` are filled in place. Boxes are ``x1, y1, x2, y2``; RoIs
+are ``index, x1, y1, x2, y2`` with the index of the image.
 
-The operators run on every device that torchvision's run on. Half precision is
-computed in float32, for torchvision has it on GPUs only. An operator that is
-not here raises NotImplementedError when it is called.
+The operators run on every device that torchvision supports. Half precision is
+computed in float32, because torchvision supports it on GPUs only. Operators
+that are missing here raise NotImplementedError when they are called.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ _MAX_POOL, _AVG_POOL = 0, 1
 
 def _raise_missing(name: str, *args, **kwargs) -> None:
     raise NotImplementedError(
-        f'mmcv.ops calls {name!r}, which is a compiled operator of mmcv that '
+        f'mmcv.ops calls {name!r}, a compiled operator of mmcv that '
         'torchvision cannot replace. Install mmcv with its operators: '
         '`pip install -U openmim && mim install "mmcv>=2.0.1"`, or from '
         'source with MMCV_WITH_OPS=1.'
@@ -35,22 +35,24 @@ def _raise_missing(name: str, *args, **kwargs) -> None:
 
 
 def __getattr__(name: str) -> Callable:
-    # mmcv.ops looks every operator up when it is imported.
+    # Importing mmcv.ops looks up every operator.
     if name.startswith('_'):
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     return partial(_raise_missing, name)
 
 
 def get_compiler_version() -> str:
+    """What mmcv reports as its compiler."""
     return f'none (torchvision {torchvision.__version__})'
 
 
 def get_compiling_cuda_version() -> str:
+    """What mmcv reports as the CUDA version that it was compiled with."""
     return torch.version.cuda or 'not available'
 
 
 def _widen(*tensors: Tensor) -> Iterator[Tensor]:
-    """All tensors in the first's type, or float32 if that is narrower."""
+    """All tensors in the dtype of the first, but at least in float32."""
     dtype = torch.promote_types(tensors[0].dtype, torch.float32)
     return (tensor.to(dtype) for tensor in tensors)
 
@@ -59,25 +61,24 @@ def _widen(*tensors: Tensor) -> Iterator[Tensor]:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Indices of the boxes kept, by descending score.
+    """Indices of the boxes that are kept, by descending score.
 
     Args:
-        boxes (Tensor): Shape (N, 4).
-        scores (Tensor): Shape (N, ).
-        iou_threshold (float): A box goes if its IoU with a better one is
-            above this.
-        offset (int): A box is ``x2 - x1 + offset`` wide.
+        boxes: Shape (N, 4).
+        scores: Shape (N, ).
+        iou_threshold: A box is dropped if its IoU with a better one exceeds this.
+        offset: A box is ``x2 - x1 + offset`` wide.
     """
     boxes, scores = _widen(boxes, scores)
     boxes = torch.cat((boxes[:, :2], boxes[:, 2:] + offset), dim=1)
-    # mmcv compares in float32, where an IoU of 3 / 5 is not above 0.6.
+    # mmcv compares in float32, where an IoU of 3 / 5 does not exceed 0.6.
     return _vision.nms(boxes, scores, float(np.float32(iou_threshold)))
 
 
 def _iou(box: Tensor, boxes: Tensor, offset: int = 0) -> Tensor:
-    """IoU of one box, shape (4, ), with each of (N, 4).
+    """IoU of one box (4, ) with each of the boxes (N, 4).
 
-    Boxes without area do not overlap. (mmcv's IoU of two is not a number.)
+    Boxes without area do not overlap. (In mmcv the IoU of two of them is NaN.)
     """
 
     def area(corners: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ def _iou(box: Tensor, boxes: Tensor, offset: int = 0) -> Tensor:
 
 
 def _fill_holes(order: Tensor, kept: Tensor) -> Tensor:
-    """The kept elements, each hole filled with the last one still there."""
+    """The kept elements; the last of them fill the holes, as in mmcv."""
     size = int(kept.sum())
     filled = order[:size].clone()
     filled[~kept[:size]] = order[size:][kept[size:]].flip(0)
@@ -108,24 +109,24 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Indices of the boxes kept by Soft-NMS, by descending final score.
+    """Indices of the boxes that Soft-NMS keeps, by descending final score.
 
-    Equal scores are ranked as in mmcv, which depends on its array's order:
-    the best box is swapped to the front and a dropped one replaced by the
-    last.
+    Equal scores are ranked as in mmcv. There the ranking depends on the order of
+    an array, in which the best box is swapped to the front and a dropped box is
+    replaced by the last.
 
     Args:
-        boxes (Tensor): Shape (N, 4).
-        scores (Tensor): Shape (N, ).
-        dets (Tensor): Shape (N, 5); its first rows become the boxes kept,
+        boxes: Shape (N, 4).
+        scores: Shape (N, ).
+        dets: Shape (N, 5). Its first rows are set to the boxes that are kept,
             with their final scores.
-        iou_threshold (float): Methods 0 and 1 lower the scores of boxes that
+        iou_threshold: Methods 0 and 1 lower the scores of boxes that
             overlap a better one by at least this IoU.
-        sigma (float): Width of method 2.
-        min_score (float): A box goes when its score falls below this.
-        method (int): 0 to zero the score, 1 to multiply it by ``1 - iou``,
-            2 by ``exp(-iou**2 / sigma)``.
-        offset (int): As in :func:`nms`.
+        sigma: Width of method 2.
+        min_score: A box is dropped when its score falls below this.
+        method: 0 sets the score to zero, 1 multiplies it by ``1 - iou``, 2 by
+            ``exp(-iou**2 / sigma)``.
+        offset: As in :func:`nms`.
     """
     decay = {
         0: lambda iou: torch.where(iou >= iou_threshold, 0.0, 1.0),
@@ -148,11 +149,11 @@ def softnms(
 
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """Groups of boxes: each kept box, then those that it suppresses.
+    """Groups of boxes: each kept box, followed by those that it suppresses.
 
     Args:
-        dets (Tensor): Boxes and scores, shape (N, 5).
-        iou_threshold (float): IoU from which a box is suppressed.
+        dets: Boxes and scores, shape (N, 5).
+        iou_threshold: A box is suppressed from this IoU on.
     """
     (dets,) = _widen(dets)
     order = dets[:, 4].argsort(descending=True)
@@ -171,8 +172,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 def _check_pool_mode(pool_mode: int) -> None:
     if pool_mode not in (_MAX_POOL, _AVG_POOL):
         raise ValueError(
-            f'pool_mode is {pool_mode}, but roi_align knows only '
-            f'{_MAX_POOL} (max) and {_AVG_POOL} (avg)'
+            f'pool_mode={pool_mode} should be {_MAX_POOL} (max) or {_AVG_POOL} (avg)'
         )
 
 
@@ -192,23 +192,23 @@ def roi_align_forward(
     """RoIAlign.
 
     Args:
-        input (Tensor): Shape (B, C, H, W).
-        rois (Tensor): Shape (K, 5).
-        output (Tensor): Shape (K, C, aligned_height, aligned_width).
-        argmax_y (Tensor): The largest sample's y on the map, shaped as the
-            output; -1 in a bin without samples. Max pooling only.
-        argmax_x (Tensor): Likewise its x.
-        aligned_height (int): Bins down a RoI.
-        aligned_width (int): Bins across a RoI.
-        spatial_scale (float): The map's pixels per RoI unit.
-        sampling_ratio (int): Samples along either side of a bin; 0 for one
-            per pixel of the map.
-        pool_mode (int): 0 for the largest sample of a bin, 1 for the mean.
-        aligned (bool): Whether pixel centres lie at halves. If not, RoIs
-            below one pixel are enlarged to it.
+        input: Shape (B, C, H, W).
+        rois: Shape (K, 5).
+        output: Shape (K, C, aligned_height, aligned_width).
+        argmax_y: The y of the largest sample on the map, in the shape of the
+            output; -1 in a bin without samples. Used for max pooling only.
+        argmax_x: Its x.
+        aligned_height: Rows of bins per RoI.
+        aligned_width: Columns of bins per RoI.
+        spatial_scale: Pixels of the map per unit of the RoIs.
+        sampling_ratio: Samples along each side of a bin; 0 for one per pixel
+            of the map.
+        pool_mode: 0 for the largest sample of a bin, 1 for the mean.
+        aligned: Whether pixel centres lie at halves. If not, RoIs smaller than
+            one pixel are enlarged to one.
 
     Raises:
-        ValueError: Another pool_mode.
+        ValueError: If pool_mode is neither 0 nor 1.
     """
     _check_pool_mode(pool_mode)
     input, rois = _widen(input, rois)
@@ -244,7 +244,11 @@ def _max_roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> None:
-    """Torchvision only averages: average single samples, take their largest."""
+    """RoIAlign with max pooling.
+
+    torchvision can only average: let it average single samples, then take the
+    largest of them.
+    """
     start, end = (rois[:, [2, 1, 4, 3]] * spatial_scale - 0.5 * aligned).split(2, dim=1)
     extent = end - start if aligned else (end - start).clamp(min=1)
     bins = extent / extent.new_tensor(size)
@@ -268,7 +272,7 @@ def _max_roi_align(
         col = torch.arange(size[1], device=rois.device)
         top, left = start[same].T[..., None, None, None]
         height, width = bins[same].T[..., None, None, None]
-        # Halves are exact in float32, which they are; what they scale is not.
+        # The halves are exact in float32; the factor in front of them is rounded.
         y = top + height / rows * (row * rows + index // cols + 0.5)
         x = left + width / cols * (col * cols + index % cols + 0.5)
         output[same] = largest.to(output)
@@ -320,9 +324,9 @@ def _max_roi_align_backward(
     argmax_x: Tensor,
     shape: torch.Size,
 ) -> Tensor:
-    """Spreads each gradient from its sample over the pixels around it.
+    """Spread each gradient from its sample over the pixels around it.
 
-    A sample is a RoI of no size, on a batch of single channels.
+    Each sample becomes a RoI of size zero, on a batch of single channels.
     """
     batch, channels, height, width = shape
     plane = rois[:, :1] * channels + torch.arange(channels, device=rois.device)
@@ -348,7 +352,7 @@ def _max_roi_align_backward(
 def _bin_edges(
     start: Tensor, extent: Tensor, bins: int, limit: int
 ) -> list[list[tuple[int, int]]]:
-    """First pixel and end of every RoI's bins along one axis."""
+    """First pixel and end of each bin of each RoI along one axis."""
     steps = torch.arange(bins + 1, device=start.device)
     edges = steps * (extent / bins)[:, None] + start[:, None]
     first = edges[:, :-1].floor().clamp(0, limit).long()
@@ -367,18 +371,18 @@ def roi_pool_forward(
 ) -> None:
     """RoIPool: the largest pixel of every bin.
 
-    Not torchvision's, which rounds RoIs to pixels before it divides them.
+    torchvision's operator would differ: it rounds RoIs to pixels before it
+    divides them.
 
     Args:
-        input (Tensor): Shape (B, C, H, W).
-        rois (Tensor): Shape (K, 5); ``x2`` and ``y2`` lie inside the RoI.
-        output (Tensor): Shape (K, C, pooled_height, pooled_width); 0 in an
-            empty bin.
-        argmax (Tensor): The largest pixel's index on the map, shaped as the
+        input: Shape (B, C, H, W).
+        rois: Shape (K, 5); ``x2`` and ``y2`` lie inside the RoI.
+        output: Shape (K, C, pooled_height, pooled_width); 0 in an empty bin.
+        argmax: Index of the largest pixel on the map, in the shape of the
             output; -1 in an empty bin.
-        pooled_height (int): Bins down a RoI.
-        pooled_width (int): Bins across a RoI.
-        spatial_scale (float): The map's pixels per RoI unit.
+        pooled_height: Rows of bins per RoI.
+        pooled_width: Columns of bins per RoI.
+        spatial_scale: Pixels of the map per unit of the RoIs.
     """
     input, rois = _widen(input, rois)
     height, width = input.shape[2:]
@@ -430,8 +434,8 @@ def roi_pool_backward(
 def _check_kernel(weight: Tensor, kernel: tuple[int, int]) -> None:
     if weight.shape[2:] != kernel:
         raise ValueError(
-            f'The kernel is said to be {kernel}, but the weight '
-            f'has shape {tuple(weight.shape)}'
+            f'A weight of shape {tuple(weight.shape)} does not fit the '
+            f'kernel size {kernel}'
         )
 
 
@@ -442,7 +446,7 @@ def _sample_positions(
     padding: tuple[int, int],
     dilation: tuple[int, int],
 ) -> Tensor:
-    """The map's coordinates that the kernel samples, laid out as offset."""
+    """The coordinates that the kernel samples, in the shape of ``offset``."""
     size = offset.shape[2:]
     y, x = (
         torch.arange(k, device=offset.device)[:, None] * d
@@ -492,8 +496,8 @@ def _deform_conv_backward(
             use_mask,
         )
     )
-    # One pixel off the map, the value is 0 on one side and not on the other.
-    # mmcv takes that side's derivative, torchvision the other's.
+    # One pixel outside the map, samples are 0 on one side and not on the other.
+    # mmcv uses the derivative of the side with zeros, torchvision the other's.
     positions = _sample_positions(offset, weight.shape[2:], stride, padding, dilation)
     grad_offset = grad_offset.masked_fill(positions == -1, 0.0)
     return grad_input, grad_weight, grad_offset, grad_mask, grad_bias
@@ -521,20 +525,28 @@ def deform_conv_forward(
     """Deformable convolution (v1).
 
     Args:
-        input (Tensor): Shape (B, C, H, W).
-        weight (Tensor): Shape (C_out, C / group, kH, kW).
-        offset (Tensor): Shape (B, deformable_group * kH * kW * 2, H_out,
-            W_out), in pixels, y before x.
-        output (Tensor): Shape (B, C_out, H_out, W_out).
-        columns, ones, im2col_step: mmcv's buffers and the images that it does
-            at once, of no effect on the result.
-        kW, kH, dW, dH, padW, padH, dilationW, dilationH (int): Kernel,
-            stride, padding and dilation.
-        group (int): Groups of channels.
-        deformable_group (int): Groups of channels with their own offsets.
+        input: Shape (B, C, H, W).
+        weight: Shape (C_out, C / group, kH, kW).
+        offset: Shape (B, deformable_group * kH * kW * 2, H_out, W_out), in
+            pixels, y before x.
+        output: Shape (B, C_out, H_out, W_out).
+        columns: Buffer of mmcv, not used.
+        ones: Buffer of mmcv, not used.
+        kW: Width of the kernel.
+        kH: Height of the kernel.
+        dW: Stride in x.
+        dH: Stride in y.
+        padW: Padding in x.
+        padH: Padding in y.
+        dilationW: Dilation in x.
+        dilationH: Dilation in y.
+        group: Groups of channels.
+        deformable_group: Groups of channels with separate offsets.
+        im2col_step: Images that mmcv processes at once; it does not change the
+            result.
 
     Raises:
-        ValueError: The weight's kernel is not of (kH, kW).
+        ValueError: If the kernel of the weight is not (kH, kW).
     """
     _check_kernel(weight, (kH, kW))
     input, weight, offset = _widen(input, weight, offset)
@@ -579,7 +591,7 @@ def deform_conv_backward_input(
     deformable_group: int,
     im2col_step: int,
 ) -> None:
-    """Gradients of :func:`deform_conv_forward`, of its input and offset."""
+    """Gradients of :func:`deform_conv_forward` with respect to input and offset."""
     _check_kernel(weight, (kH, kW))
     grads = _deform_conv_backward(
         gradOutput,
@@ -617,9 +629,9 @@ def deform_conv_backward_parameters(
     scale: float,
     im2col_step: int,
 ) -> None:
-    """Adds the weight's gradient, times a scale, to ``gradWeight``."""
+    """Add the gradient of the weight, times a scale, to ``gradWeight``."""
     _check_kernel(gradWeight, (kH, kW))
-    # The weight itself has no part in its gradient.
+    # The gradient of the weight does not depend on the weight.
     grads = _deform_conv_backward(
         gradOutput,
         input,
@@ -658,12 +670,13 @@ def modulated_deform_conv_forward(
 ) -> None:
     """Modulated deformable convolution (v2).
 
-    As :func:`deform_conv_forward`, with a bias of shape (C_out, ), read only
-    if ``with_bias``, and a mask that multiplies the samples, of shape
-    (B, deformable_group * kernel_h * kernel_w, H_out, W_out).
+    Like :func:`deform_conv_forward`, with two more inputs: a bias (C_out, ),
+    which is read only if ``with_bias``, and a mask
+    (B, deformable_group * kernel_h * kernel_w, H_out, W_out), by which the
+    samples are multiplied.
 
     Raises:
-        ValueError: The weight's kernel is not of (kernel_h, kernel_w).
+        ValueError: If the kernel of the weight is not (kernel_h, kernel_w).
     """
     _check_kernel(weight, (kernel_h, kernel_w))
     input, weight, bias, offset, mask = _widen(input, weight, bias, offset, mask)
@@ -743,13 +756,12 @@ def modulated_deform_conv_backward(
 def _check_labels(target: Tensor, highest: int) -> None:
     if target.numel() and target.max() > highest:
         raise ValueError(
-            f'target has the label {int(target.max())}, but the '
-            f'highest possible is {highest}'
+            f'target has the label {int(target.max())}: expected {highest} at most'
         )
 
 
 def _log(p: Tensor) -> Tensor:
-    """Logarithm of a probability, which mmcv keeps finite at 0."""
+    """Logarithm of a probability; finite at 0, as in mmcv."""
     return p.clamp(min=torch.finfo(torch.float32).tiny).log()
 
 
@@ -761,7 +773,7 @@ def _sigmoid_focal(
     of_others: Callable,
     alpha: float,
 ) -> Tensor:
-    """One function of p = sigmoid(input) at each label, one elsewhere."""
+    """Apply one function to p = sigmoid(input) at the labels, another elsewhere."""
     _check_labels(target, input.size(1))
     input, weight = _widen(input, weight)
     p = input.sigmoid()
@@ -770,7 +782,7 @@ def _sigmoid_focal(
         target[:, None] == classes, alpha * of_class(p), (1 - alpha) * of_others(p)
     )
     if weight.numel():
-        # The background, which follows the classes, has no weight.
+        # There is no weight for the background, which follows the classes.
         result = result * F.pad(weight, (0, 1), value=1.0)[target, None]
     return result
 
@@ -783,19 +795,19 @@ def sigmoid_focal_loss_forward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Focal loss of every class's sigmoid.
+    """Focal loss of the sigmoid of each class.
 
     Args:
-        input (Tensor): Logits, shape (N, C).
-        target (Tensor): Labels, shape (N, ); C is the background.
-        weight (Tensor): Weights of the labels, shape (C, ) or empty. The
-            background's is 1, where mmcv reads past the end.
-        output (Tensor): Shape (N, C).
-        gamma (float): Exponent.
-        alpha (float): Factor of the labels, 1 - alpha that of the others.
+        input: Logits, shape (N, C).
+        target: Labels, shape (N, ); C is the background.
+        weight: Weights of the labels, shape (C, ) or empty. The background has
+            a weight of 1; mmcv reads past the end of the tensor.
+        output: Shape (N, C).
+        gamma: Exponent.
+        alpha: Factor at the labels; 1 - alpha elsewhere.
 
     Raises:
-        ValueError: A label is above C.
+        ValueError: If a label exceeds C.
     """
     output.copy_(
         _sigmoid_focal(
@@ -833,7 +845,7 @@ def sigmoid_focal_loss_backward(
 def _softmax_focal(
     softmax: Tensor, target: Tensor, weight: Tensor, of_label: Callable, alpha: float
 ) -> Tensor:
-    """A function of each label's probability; 0 for labels below 0."""
+    """Apply a function to the probability of each label; 0 for labels below 0."""
     _check_labels(target, softmax.size(1) - 1)
     softmax, weight = _widen(softmax, weight)
     label = target.clamp(min=0)
@@ -854,15 +866,15 @@ def softmax_focal_loss_forward(
     """Focal loss of a softmax.
 
     Args:
-        softmax (Tensor): Probabilities, shape (N, C).
-        target (Tensor): Labels, shape (N, ); negative ones are ignored.
-        weight (Tensor): Weights of the labels, shape (C, ) or empty.
-        output (Tensor): Shape (N, ).
-        gamma (float): Exponent.
-        alpha (float): Factor.
+        softmax: Probabilities, shape (N, C).
+        target: Labels, shape (N, ); negative ones are ignored.
+        weight: Weights of the labels, shape (C, ) or empty.
+        output: Shape (N, ).
+        gamma: Exponent.
+        alpha: Factor.
 
     Raises:
-        ValueError: A label is C or above.
+        ValueError: If a label exceeds C - 1.
     """
     output.copy_(
         _softmax_focal(
@@ -880,11 +892,16 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Gradient of :func:`softmax_focal_loss_forward` w.r.t. the logits.
+    """Gradient of :func:`softmax_focal_loss_forward` with respect to the logits.
 
     Args:
-        buff (Tensor): Shape (N, ), mmcv's for the factor that a row shares.
-        grad_input (Tensor): Shape (N, C).
+        softmax: As in the forward pass.
+        target: As in the forward pass.
+        weight: As in the forward pass.
+        buff: Shape (N, ); set to the factor that the classes of a row share.
+        grad_input: Shape (N, C).
+        gamma: As in the forward pass.
+        alpha: As in the forward pass.
     """
     buff.copy_(
         _softmax_focal(
@@ -913,9 +930,9 @@ def ms_deform_attn_forward(
     attention_weights: Tensor,
     im2col_step: int,
 ) -> Tensor:
-    """Mmcv's own PyTorch statement of the operator, shapes as there.
+    """Multi-scale deformable attention, by mmcv's implementation in PyTorch.
 
-    ``im2col_step``, the images that mmcv does at once, has no effect.
+    ``im2col_step`` does not change the result.
     """
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 

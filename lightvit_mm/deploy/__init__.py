@@ -1,0 +1,1 @@
+"""Export models to files for other runtimes."""

@@ -1,11 +1,10 @@
-"""Mask R-CNN as tensor algebra over the whole batch.
+"""Mask R-CNN as tensor operations on the whole batch.
 
-mmdet's own test path loops over images and gives each as many boxes as it
-has. Here every image has a fixed number of rows at each step; what is not a
-box has a score of -1. Results are mmdet's, from its modules and its settings.
+mmdet's test path loops over the images, and each has a different number of boxes.
+Here every image has a fixed number of rows at each step, and empty rows have a
+score of -1. The modules, settings and results are mmdet's.
 
-Shapes in the comments: B images, L levels, R proposals and D detections per
-image, K classes.
+Shapes: B images, R proposals and D detections per image, K classes.
 """
 
 from collections.abc import Sequence
@@ -29,13 +28,13 @@ from .modules import Exportable, ExportError
 
 
 class MaskRCNN(Exportable):
-    """Images and their sizes -> boxes, scores, labels and masks.
+    """From images and their sizes to boxes, scores, labels and masks.
 
-    ``sizes`` (B, 2) are the heights and widths of the images within the
-    batch, without their padding. Boxes (B, D, 4) are x1, y1, x2, y2 in pixels
-    of the images, by descending scores (B, D); rows with a score of -1 are no
-    detections and zero. Labels (B, D) count the classes from 0. Masks
-    (B, D, 28, 28) are probabilities within the box; a Faster R-CNN has none.
+    ``sizes`` (B, 2) are the heights and widths of the images without the padding
+    of the batch. Boxes (B, D, 4) are x1, y1, x2, y2 in pixels of the images, by
+    descending score (B, D). Empty rows have a score of -1 and are zero otherwise.
+    Labels (B, D) count the classes from 0. Masks (B, D, 28, 28) are probabilities
+    within the box; a Faster R-CNN has none.
     """
 
     task = 'detection'
@@ -50,12 +49,14 @@ class MaskRCNN(Exportable):
             self.outputs += ('masks',)
 
     def example(self, h: int, w: int, batch: int = 2) -> tuple[Tensor, ...]:
+        """Random images of h by w pixels, and their sizes."""
         sizes = torch.tensor([[h, w]] * batch, dtype=torch.float)
         return (torch.randn(batch, 3, h, w), sizes)
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, 3, h, w) and sizes (B, 2) to the outputs."""
         maps = self.model.extract_feat(images)
-        # Where the NMS keeps the boxes of an image and of a class apart.
+        # The NMS separates images and classes by this offset.
         cell = torch.cat([sizes.amax(dim=0), sizes.amax(dim=0)]).flip(0) + 1
         limits = torch.cat([sizes, sizes], dim=1).flip(1)[:, None]
         proposals, are_proposals = self._propose(maps, limits, cell)
@@ -65,14 +66,14 @@ class MaskRCNN(Exportable):
         if not self.model.with_mask:
             return boxes, scores, labels
         masks = self._masks(maps, boxes, labels)
-        # Runtimes differ in what they find in a box without area.
+        # Runtimes differ in their results for a box without area.
         masks = masks.masked_fill(scores[..., None, None] < 0, 0)
         return boxes, scores, labels, masks
 
     def _propose(
         self, maps: Sequence[Tensor], limits: Tensor, cell: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Proposals (B, R, 4) and whether they are any, (B, R)."""
+        """Proposals (B, R, 4) and whether each row holds one (B, R)."""
         head = self.model.rpn_head
         cfg = head.test_cfg
         anchors = head.prior_generator.grid_priors(
@@ -125,7 +126,7 @@ class MaskRCNN(Exportable):
         return boxes, scores, labels.squeeze(2)
 
     def _masks(self, maps: Sequence[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
-        """The masks of the boxes' classes, (B, D, 28, 28)."""
+        """The masks of the boxes, for their labels: (B, D, 28, 28)."""
         extractor = self.model.roi_head.mask_roi_extractor
         head = self.model.roi_head.mask_head
         logits = head(_roi_features(extractor, maps, boxes))
@@ -136,12 +137,14 @@ class MaskRCNN(Exportable):
 
 
 def _best(k: int, scores: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """The k best rows of each image, filled up with rows of zeros.
+    """The k rows of each image with the highest scores.
+
+    If there are fewer, the rest is filled with empty rows.
 
     Args:
-        k: Rows to keep.
+        k: Number of rows to keep.
         scores: Shape (B, N).
-        others: Shape (B, N, C), which go along.
+        others: Tensors (B, N, C) with the same rows.
     """
     scores, index = F.pad(scores, (0, k), value=-1.0).topk(k, dim=1)
     best = [scores]
@@ -155,7 +158,7 @@ def _best(k: int, scores: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
 def _decode(
     coder: DeltaXYWHBBoxCoder, boxes: Tensor, deltas: Tensor, limits: Tensor
 ) -> Tensor:
-    """Move boxes (B, N, 4) by deltas (B, N, 4) within limits (B, 1, 4)."""
+    """Apply deltas (B, N, 4) to boxes (B, N, 4) and clip them to limits (B, 1, 4)."""
     decoded = coder.decode(boxes.reshape(-1, 4), deltas.reshape(-1, 4))
     decoded = decoded.view(boxes.shape)
     if coder.clip_border:
@@ -166,17 +169,17 @@ def _decode(
 def _suppress(
     boxes: Tensor, scores: Tensor, groups: Tensor, cell: Tensor, iou_threshold: float
 ) -> Tensor:
-    """Set the scores of boxes to -1 that overlap a better one.
+    """Set the scores of boxes that overlap a better one to -1.
 
-    One NMS does for all images and groups: each moves into a cell of a grid,
-    a row of it per image and a column per group.
+    A single NMS serves all images and groups: boxes are moved into the cells of a
+    grid with one row per image and one column per group.
 
     Args:
         boxes: Shape (B, N, 4).
         scores: Shape (B, N).
-        groups: Number of each box's group, (N, ) or (B, N).
+        groups: Index of the group of each box, (N, ) or (B, N).
         cell: Width, height, width, height of a cell.
-        iou_threshold: Greatest overlap of two boxes of one group.
+        iou_threshold: Maximum IoU of two boxes of the same group.
 
     Returns:
         Scores (B, N).
@@ -195,7 +198,7 @@ def _suppress(
 def _roi_features(
     extractor: SingleRoIExtractor, maps: Sequence[Tensor], boxes: Tensor
 ) -> Tensor:
-    """RoIAlign, each box (B, N, 4) on its level: (B * N, C, size, size)."""
+    """RoIAlign of each box (B, N, 4) on its level: (B * N, C, size, size)."""
     image = torch.arange(boxes.shape[0], device=boxes.device).to(boxes)
     image = image[:, None, None].expand(-1, boxes.shape[1], 1)
     rois = torch.cat([image, boxes], dim=2).view(-1, 5)
@@ -218,7 +221,7 @@ def _roi_features(
 
 
 def _check(model: nn.Module) -> None:
-    """Raise ExportError if a detector is not a Mask or Faster R-CNN."""
+    """Raise ExportError unless a model is a Mask R-CNN or Faster R-CNN."""
     if not isinstance(model, TwoStageDetector):
         raise ExportError(
             f'This {type(model).__name__} cannot be exported: expected a '

@@ -1,4 +1,4 @@
-"""Models as files for other runtimes."""
+"""Export models to files for onnxruntime, OpenVINO and plain PyTorch."""
 
 import json
 import warnings
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ..config import check_installed
 from ..files import PathLike, written_whole
 from ..models.lightvit import HW
-from .detector import MaskRCNN
 from .metadata import describe, fixed_size, preprocessing_steps
 from .modules import (
     PARTS,
@@ -24,10 +23,10 @@ from .modules import (
     Segmentor,
 )
 
-# Where the file keeps its metadata, as JSON.
+# The name under which a file stores its metadata, as JSON.
 KEY = 'lightvit_mm'
 SUFFIXES = dict(onnx='.onnx', openvino='.xml', pt2='.pt2', torchscript='.pt')
-# Images of no particular size, for a network that takes any.
+# Height and width of example images for a network that takes any size.
 ANY_SIZE = (128, 160)
 OTHER_SIZE = (96, 224)
 
@@ -40,46 +39,45 @@ def export(
     size: HW | None = None,
     part: str = 'model',
 ) -> HW | None:
-    """Write a model as a file that another program can run.
+    """Write a model to a file that another program can run.
 
-    It takes normalised images and describes itself
-    (:mod:`lightvit_mm.deploy.metadata`). The number of images may vary.
+    The file takes a batch of any number of normalised images. It contains the
+    metadata of :mod:`lightvit_mm.deploy.metadata`.
 
     Args:
-        model: Model of ``cfg``, as of
+        model: Model of ``cfg``, for example from
             :func:`lightvit_mm.trained.load_trained`.
-        cfg: Config of any of the three libraries.
-        path: The file; OpenVINO's weights lie beside it, in one that ends in
-            .bin. Files that are there are replaced when all went well.
-        format: 'onnx', 'openvino', 'torchscript' or 'pt2', whose files end as
-            in :data:`SUFFIXES`.
-        size: Height and width of the images. By default they may vary, unless
-            it is a classifier whose test pipeline gives all images one size.
-            pt2 always needs one, from there or from here.
-        part: 'model', or 'backbone' for the LightViT alone.
+        cfg: Config of mmpretrain, mmdet or mmseg.
+        path: The file. OpenVINO stores the weights next to it, in a .bin file.
+            Existing files are replaced only if the export succeeds.
+        format: 'onnx', 'openvino', 'torchscript' or 'pt2'. :data:`SUFFIXES` lists
+            how their files end.
+        size: Fixed height and width of the images. By default they may vary,
+            except for a classifier whose test pipeline fixes them. pt2 always
+            needs a fixed size, from the pipeline or from this argument.
+        part: 'model', or 'backbone' for only the LightViT.
 
     Returns:
-        The height and width that the file is bound to, None if to none.
+        The fixed height and width of the images, None if they may vary.
 
     Raises:
-        ExportError: If the model cannot be exported, or an argument is none
-            of those.
-        ModuleNotFoundError: If the format needs a package that is not there.
+        ExportError: If the model cannot be exported, or an argument is invalid.
+        ModuleNotFoundError: If the format needs a package that is not installed.
         OSError: If the file cannot be written.
     """
     path = Path(path)
     check_name(path, format)
     if size is not None and min(size) < 1:
         raise ExportError(
-            f'size={tuple(size)} should be a height and a width of at least one pixel'
+            f'size={tuple(size)} should be a height and width of at least one pixel'
         )
     module = take(model, cfg, part)
     if size is None and (module.task == 'classification' or format == 'pt2'):
         size = fixed_size(preprocessing_steps(cfg))
     if size is None and format == 'pt2':
         raise ExportError(
-            'pt2 holds a network at one height and width, and the test '
-            'pipeline leaves them open: name them with size (--size H W)'
+            'pt2 needs a fixed height and width, and the test pipeline does not '
+            'fix them: set size (--size H W)'
         )
     text = json.dumps(describe(module, model, cfg, size))
     write = dict(
@@ -95,27 +93,27 @@ def export(
             write(module, module.example(*(size or ANY_SIZE)), path, size is None, text)
     except (ExportError, ModuleNotFoundError, OSError):
         raise
-    # Each exporter has errors of its own.
+    # Each exporter raises different exceptions.
     except Exception as error:
         reason = str(error).strip().partition('\n')[0]
         raise ExportError(
             f'This {type(model).__name__} cannot be written as {format} '
-            f'({type(error).__name__}: {reason}); expected one of '
-            f'{", ".join(f for f in SUFFIXES if f != format)} to do'
+            f'({type(error).__name__}: {reason}); try one of '
+            f'{", ".join(f for f in SUFFIXES if f != format)}'
         ) from error
     return size
 
 
 def take(model: nn.Module, cfg: Config, part: str = 'model') -> Exportable:
-    """What can be exported of a model.
+    """The part of a model that is to be exported.
 
     Args:
         model: Model of mmpretrain, mmdet or mmseg.
-        cfg: Its config.
-        part: 'model' for all of it, 'backbone' for its LightViT alone.
+        cfg: Config of the model.
+        part: 'model', or 'backbone' for only its LightViT.
 
     Raises:
-        ExportError: If it is not of a kind that can be exported.
+        ExportError: If models of this type cannot be exported.
     """
     if part not in PARTS:
         raise ExportError(f'part={part!r} should be one of {PARTS}')
@@ -127,36 +125,24 @@ def take(model: nn.Module, cfg: Config, part: str = 'model') -> Exportable:
     if library == 'mmseg':
         return Segmentor(model)
     if library == 'mmdet':
+        # Imported here because the other models do not need mmdet.
+        from .detector import MaskRCNN
+
         return MaskRCNN(model)
     raise ExportError(
         f'default_scope={library!r} of the config should be mmpretrain, mmdet '
-        'or mmseg; --part backbone exports a backbone of any library'
+        'or mmseg; --part backbone exports the backbone of any library'
     )
 
 
-def _check_any_size(module: Exportable) -> None:
-    """Raise ExportError if a trace of a module is bound to its example."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', torch.jit.TracerWarning)
-        traced = torch.jit.trace(module, module.example(*ANY_SIZE), check_trace=False)
-    other = module.example(*OTHER_SIZE, batch=1)
-    try:
-        torch.testing.assert_close(traced(*other), module(*other))
-    except (AssertionError, RuntimeError) as error:
-        raise ExportError(
-            'A part of this model binds its trace to one height and width: '
-            'name them with size (--size H W)'
-        ) from error
-
-
 def check_name(path: Path, format: str) -> None:
-    """Raise ExportError if a file of that name and format cannot be."""
+    """Raise ExportError if a format is unknown or does not fit the suffix."""
     if format not in SUFFIXES:
         raise ExportError(f'format={format!r} should be one of {tuple(SUFFIXES)}')
     if format == 'pt2' and torch.__version__ < '2.2':
         raise ExportError(
-            'pt2 needs PyTorch 2.2 or later, and this is '
-            f'{torch.__version__}; expected torchscript to do'
+            f'pt2 needs PyTorch 2.2 or later, not {torch.__version__}; use '
+            'torchscript instead'
         )
     if path.suffix != SUFFIXES[format]:
         raise ExportError(
@@ -167,16 +153,15 @@ def check_name(path: Path, format: str) -> None:
 def to_onnx(
     module: nn.Module, images: Tensor, path: Path, dynamic_size: bool = False
 ) -> None:
-    """Write any module as an ONNX file, without metadata.
+    """Write any module to an ONNX file, without metadata.
 
     Args:
-        module: Module that takes images (B, C, h, w) and returns a tensor, or
-            a tuple or list of them, batch first. It is put in evaluation
-            mode.
-        images: Example that the module is traced with.
-        path: The file. One that is there is replaced when all went well.
-        dynamic_size: Whether h and w may differ from those of ``images``;
-            B may always.
+        module: Module that takes images (B, C, h, w) and returns a tensor or a
+            tuple or list of tensors, batch first. It is set to evaluation mode.
+        images: Example input for tracing.
+        path: The file. An existing one is replaced only if the export succeeds.
+        dynamic_size: Whether h and w may differ from those of ``images``. B
+            always may.
 
     Raises:
         ModuleNotFoundError: If onnx is not installed.
@@ -195,6 +180,36 @@ def to_onnx(
         )
 
 
+def onnx_to_openvino(source: Path, target: Path) -> None:
+    """Convert an ONNX file in full precision, with its metadata.
+
+    Args:
+        source: ONNX file.
+        target: The .xml file to write. A .bin file is written next to it. Existing
+            files are replaced only if the conversion succeeds.
+    """
+    import openvino
+
+    model = openvino.convert_model(source)
+    with written_whole(target, '.bin') as draft:
+        openvino.save_model(model, draft, compress_to_fp16=False)
+
+
+def _check_any_size(module: Exportable) -> None:
+    """Raise ExportError if a trace works only for the size of its example."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        traced = torch.jit.trace(module, module.example(*ANY_SIZE), check_trace=False)
+    other = module.example(*OTHER_SIZE, batch=1)
+    try:
+        torch.testing.assert_close(traced(*other), module(*other))
+    except (AssertionError, RuntimeError) as error:
+        raise ExportError(
+            'The trace of this model works for one height and width only: set '
+            'them with size (--size H W)'
+        ) from error
+
+
 def _trace_onnx(
     module: nn.Module,
     example: tuple[Tensor, ...],
@@ -207,12 +222,12 @@ def _trace_onnx(
     axes = {name: {0: 'batch'} for name in (*inputs, *outputs)}
     if dynamic_size:
         axes['images'].update({2: 'height', 3: 'width'})
-    # The exporter that traces. Before PyTorch 2.5 there was no other, and
-    # before 2.2 it wrote some operators of opset 18 as those of 17.
+    # Use the exporter that traces, the only one before PyTorch 2.5. Before 2.2 it
+    # wrote some operators of opset 18 as those of opset 17.
     tracer = dict(dynamo=False) if torch.__version__ >= '2.5' else {}
     opset = 18 if torch.__version__ >= '2.2' else 17
     with warnings.catch_warnings():
-        # They are about checks of the input, which the file has not.
+        # The warnings are about input checks, which the file does not contain.
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         torch.onnx.export(
             module,
@@ -255,21 +270,6 @@ def _write_openvino(
         source = Path(folder, 'model.onnx')
         _write_onnx(module, example, source, dynamic_size, text)
         onnx_to_openvino(source, path)
-
-
-def onnx_to_openvino(source: Path, target: Path) -> None:
-    """Convert an ONNX file in full precision, with its metadata.
-
-    Args:
-        source: ONNX file.
-        target: File to write, .xml, beside which a .bin will lie. Files that
-            are there are replaced when all went well.
-    """
-    import openvino
-
-    model = openvino.convert_model(source)
-    with written_whole(target, '.bin') as draft:
-        openvino.save_model(model, draft, compress_to_fp16=False)
 
 
 def _write_torchscript(

@@ -1,10 +1,10 @@
-"""Models in int8, and how far they agree with float32."""
+"""Export models in int8 and measure their agreement with float32."""
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -29,27 +29,26 @@ from .export import check_name, export, onnx_to_openvino, take
 from .modules import ExportError
 from .sessions import open_onnxruntime, open_openvino
 
-Batch = Union[np.ndarray, tuple[np.ndarray, ...]]
+Batch = np.ndarray | tuple[np.ndarray, ...]
 Outputs = Sequence[np.ndarray]
 
-LEAST_SCORE = 0.3  # of the detections that are compared
-LEAST_IOU = 0.5  # of two boxes that are taken for the same
-WHAT = dict(
+MIN_SCORE = 0.3  # of the detections that are compared
+MIN_IOU = 0.5  # of two boxes that count as the same
+COMPARED = dict(
     classification='images of the same class',
     segmentation='pixels of the same class',
-    detection=f'boxes of score {LEAST_SCORE} and more found again',
-    features='mean cosine between maps',
+    detection=f'boxes with a score of at least {MIN_SCORE} found again',
+    features='mean cosine similarity of the maps',
 )
 
 
 class Agreement(NamedTuple):
-    """How far a model agrees with another.
+    """The agreement of two models.
 
     Args:
-        share: In 0 to 1, of ``WHAT[task]``; not a number if there was
-            nothing to compare.
+        share: 0 to 1, of ``COMPARED[task]``; NaN if there was nothing to compare.
         task: Task of the models.
-        num_images: Images on which they were compared.
+        num_images: Number of images on which they were compared.
     """
 
     share: float
@@ -57,132 +56,7 @@ class Agreement(NamedTuple):
     num_images: int
 
     def __str__(self) -> str:
-        return f'{self.share:.2%} ({WHAT[self.task]}) on {self.num_images} images'
-
-
-def compare(
-    task: str, first: Path, second: Path, batches: Iterable[tuple[np.ndarray, ...]]
-) -> Agreement:
-    """Compare two files on batches of one image each.
-
-    Each runs in the runtime that it is for, as runtimes differ in int8.
-
-    Args:
-        task: Task of both.
-        first: File to agree with, .onnx or OpenVINO's .xml.
-        second: File that should agree, .onnx or .xml.
-        batches: Inputs in the order of the files' inputs.
-    """
-    runs = [
-        (open_openvino if path.suffix == '.xml' else open_onnxruntime)(path)
-        for path in (first, second)
-    ]
-    counts: list[tuple[float, int]] = []
-    for batch in batches:
-        counts.append(_COUNT[task](*(run(*batch) for run in runs)))
-    same, total = np.sum(counts, axis=0)
-    return Agreement(same / total if total else float('nan'), task, len(counts))
-
-
-def _count_classes(first: Outputs, second: Outputs) -> tuple[int, int]:
-    """How many classes are the same, out of how many."""
-    same = first[0].argmax(axis=1) == second[0].argmax(axis=1)
-    return same.sum(), same.size
-
-
-def _count_boxes(first: Outputs, second: Outputs) -> tuple[int, int]:
-    """How many boxes are found again, out of how many."""
-    boxes, scores, labels = (
-        [torch.from_numpy(x[0]) for x in outputs]
-        for outputs in zip(first[:3], second[:3])
-    )
-    wanted = scores[0] >= LEAST_SCORE
-    is_same = box_iou(*boxes) >= LEAST_IOU
-    is_same &= labels[0][:, None] == labels[1]
-    # One that has fallen just below the least score is found, too.
-    is_same &= scores[1] >= LEAST_SCORE / 2
-    return int(is_same.any(dim=1)[wanted].sum()), int(wanted.sum())
-
-
-def _add_cosines(first: Outputs, second: Outputs) -> tuple[float, int]:
-    """The sum of the maps' cosines, and their number."""
-    return sum(
-        float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
-        for a, b in zip(first, second)
-    ), len(first)
-
-
-_COUNT = dict(
-    classification=_count_classes,
-    segmentation=_count_classes,
-    detection=_count_boxes,
-    features=_add_cosines,
-)
-
-
-class _Reader(CalibrationDataReader):
-    """Batches by the names of the inputs, as onnxruntime asks for them."""
-
-    def __init__(self, names: Sequence[str], batches: Iterable[Batch]) -> None:
-        self.names = names
-        self.batches = iter(batches)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self.batches, None)
-        if batch is None:
-            return None
-        inputs = batch if isinstance(batch, tuple) else (batch,)
-        return dict(zip(self.names, inputs))
-
-
-def quantize_onnx(source: Path, target: Path, batches: Iterable[Batch]) -> None:
-    """Write an ONNX model with its products by weights in int8.
-
-    Static quantisation of onnxruntime: one scale per output channel of a
-    weight, and one per activation, from the greatest absolute value that it
-    takes on the batches. The stem stays in float32, and so do the attention
-    maps, products of a maximum and what is not a product. Metadata stay.
-
-    Args:
-        source: Model to quantise.
-        target: The file. One that is there is replaced when all went well.
-        batches: Inputs to calibrate with, (B, C, h, w), one after the other;
-            for a model of several inputs tuples in the order of these.
-    """
-    with written_whole(Path(target)) as draft:
-        prepared = draft.with_suffix('.prepared.onnx')
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        graph = onnx.load(prepared).graph
-        # Few channels, which differ too much for one scale: on the demo's
-        # classifier int8 there changes the logits eight times as much.
-        stem = [node.name for node in graph.node if 'patch_embed' in node.name]
-        # OpenVINO cannot read attention in int8 on every CPU. The option
-        # MatMulConstBOnly is for the other format.
-        weights = {tensor.name for tensor in graph.initializer}
-        attention = [
-            node.name
-            for node in graph.node
-            if node.op_type == 'MatMul' and weights.isdisjoint(node.input)
-        ]
-        # OpenVINO 2026.4 draws int8 before a maximum and gets it wrong: the
-        # residual of the patch merging is then 20 % off.
-        maxima = {node.output[0] for node in graph.node if node.op_type == 'ReduceMax'}
-        residuals = [
-            node.name for node in graph.node if not maxima.isdisjoint(node.input)
-        ]
-        quantize_static(
-            str(prepared),
-            str(draft),
-            _Reader([node.name for node in graph.input], batches),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=['Conv', 'ConvTranspose', 'Gemm', 'MatMul'],
-            nodes_to_exclude=stem + attention + residuals,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            # OpenVINO reads no zero points here.
-            extra_options=dict(ActivationSymmetric=True),
-        )
+        return f'{self.share:.2%} ({COMPARED[self.task]}) on {self.num_images} images'
 
 
 def export_int8(
@@ -194,35 +68,36 @@ def export_int8(
     size: HW | None = None,
     part: str = 'model',
 ) -> Agreement:
-    """Write a model in int8 and compare it with the same in float32.
+    """Write a model in int8 and compare it with the same model in float32.
 
-    The comparison is of the very file, as each runtime computes int8 in its
-    own way.
+    The written file itself is compared, in its runtime, because runtimes compute
+    int8 differently.
 
     Args:
-        model: As for :func:`lightvit_mm.deploy.export.export`.
-        cfg: As there.
-        path: As there.
-        images: Image files, prepared by the config's test pipeline. Every
-            second calibrates; the others are for the comparison.
+        model: See :func:`lightvit_mm.deploy.export.export`.
+        cfg: See there.
+        path: See there.
+        images: Image files, prepared by the test pipeline of the config. Every
+            second one is used for calibration, the others for the comparison.
         format: 'onnx' or 'openvino'.
-        size: As there.
-        part: As there.
+        size: See there.
+        part: See there.
 
     Raises:
-        ValueError: As there, or if there are less than two images, or one
-            cannot be read or exceeds the size.
+        ValueError: As there, and if there are fewer than two images, or one cannot
+            be read or is larger than ``size``.
         ModuleNotFoundError: As there.
         OSError: As there.
     """
     path = Path(path)
     if format not in ('onnx', 'openvino'):
-        raise ExportError(f'format={format!r} has no int8: expected onnx or openvino')
+        raise ExportError(
+            f'format={format!r} does not support int8: expected onnx or openvino'
+        )
     check_name(path, format)
     if len(images) < 2:
         raise ExportError(
-            f'{len(images)} images for int8: expected two at least, and '
-            'better a hundred'
+            f'{len(images)} images for int8: expected at least two, better a hundred'
         )
     if format == 'openvino':
         check_installed('openvino')
@@ -245,7 +120,7 @@ def export_int8(
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images in a folder and below it, in the order of their names."""
+    """The images in a folder and its subfolders, sorted by path."""
     return sorted(
         path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES
     )
@@ -254,19 +129,146 @@ def image_files(folder: Path) -> list[Path]:
 def _batches(
     task: str, model: nn.Module, cfg: Config, images: Sequence[Path], size: HW | None
 ) -> Iterator[Batch]:
-    """Images one by one, as a module of that task takes them."""
+    """The inputs of a model of the given task, one image per batch."""
     for path in images:
         image, inputs = network_input(model, cfg, path)
         if size is not None:
             h, w = size[0] - inputs.shape[2], size[1] - inputs.shape[3]
             if min(h, w) < 0:
                 raise ExportError(
-                    f'The image {path} is prepared to '
-                    f'{inputs.shape[2]} x {inputs.shape[3]} pixels: expected '
-                    f'{size[0]} x {size[1]} at most, the size of the model'
+                    f'The image {path} has {inputs.shape[2]} x {inputs.shape[3]} '
+                    f'pixels after the test pipeline: expected at most {size[0]} x '
+                    f'{size[1]}, the size of the model'
                 )
             inputs = F.pad(inputs, (0, w, 0, h))
         batch = (inputs.numpy(),)
         if task == 'detection':
             batch += (np.array([image.shape[:2]], np.float32),)
         yield batch
+
+
+def quantize_onnx(source: Path, target: Path, batches: Iterable[Batch]) -> None:
+    """Quantise the products with weights in an ONNX model to int8.
+
+    This is static quantisation by onnxruntime. Weights have one scale per output
+    channel and activations have one scale each, from their largest absolute value
+    on the batches. The stem, the products of two activations (as in attention),
+    products with a maximum and all other operators stay in float32. The metadata
+    is kept.
+
+    Args:
+        source: Model to quantise.
+        target: File to write. An existing one is replaced only if nothing fails.
+        batches: Calibration inputs (B, C, h, w); tuples of inputs for a model
+            with several of them.
+    """
+    with written_whole(Path(target)) as draft:
+        prepared = draft.with_suffix('.prepared.onnx')
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        graph = onnx.load(prepared).graph
+        # The few channels of the stem differ too much for one scale: with an int8
+        # stem, the logits of the demo's classifier change eight times as much.
+        stem = [node.name for node in graph.node if 'patch_embed' in node.name]
+        # OpenVINO cannot read int8 attention on every CPU. The option
+        # MatMulConstBOnly exists only for the other quant_format.
+        weights = {tensor.name for tensor in graph.initializer}
+        attention = [
+            node.name
+            for node in graph.node
+            if node.op_type == 'MatMul' and weights.isdisjoint(node.input)
+        ]
+        # OpenVINO 2026.4 moves the quantisation before a maximum and computes it
+        # wrongly: the residual of the patch merging is then 20 % off.
+        maxima = {node.output[0] for node in graph.node if node.op_type == 'ReduceMax'}
+        residuals = [
+            node.name for node in graph.node if not maxima.isdisjoint(node.input)
+        ]
+        quantize_static(
+            str(prepared),
+            str(draft),
+            _Reader([node.name for node in graph.input], batches),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=['Conv', 'ConvTranspose', 'Gemm', 'MatMul'],
+            nodes_to_exclude=stem + attention + residuals,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            # OpenVINO does not read zero points here.
+            extra_options=dict(ActivationSymmetric=True),
+        )
+
+
+class _Reader(CalibrationDataReader):
+    """Batches for the calibration of onnxruntime, by the names of the inputs."""
+
+    def __init__(self, names: Sequence[str], batches: Iterable[Batch]) -> None:
+        self.names = names
+        self.batches = iter(batches)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch, None after the last."""
+        batch = next(self.batches, None)
+        if batch is None:
+            return None
+        inputs = batch if isinstance(batch, tuple) else (batch,)
+        return dict(zip(self.names, inputs))
+
+
+def compare(
+    task: str, first: Path, second: Path, batches: Iterable[tuple[np.ndarray, ...]]
+) -> Agreement:
+    """Compare two files on batches of one image each.
+
+    Each runs in its own runtime, because runtimes compute int8 differently.
+
+    Args:
+        task: Task of both models.
+        first: Reference file, .onnx or OpenVINO's .xml.
+        second: File to compare with it, .onnx or .xml.
+        batches: Arrays in the order of the inputs of the files.
+    """
+    runs = [
+        (open_openvino if path.suffix == '.xml' else open_onnxruntime)(path)
+        for path in (first, second)
+    ]
+    counts: list[tuple[float, int]] = []
+    for batch in batches:
+        counts.append(_COUNT[task](*(run(*batch) for run in runs)))
+    same, total = np.sum(counts, axis=0)
+    return Agreement(same / total if total else float('nan'), task, len(counts))
+
+
+def _count_classes(first: Outputs, second: Outputs) -> tuple[int, int]:
+    """The number of equal classes and the number of classes."""
+    same = first[0].argmax(axis=1) == second[0].argmax(axis=1)
+    return same.sum(), same.size
+
+
+def _count_boxes(first: Outputs, second: Outputs) -> tuple[int, int]:
+    """The number of boxes that are found again and the number of boxes."""
+    boxes, scores, labels = (
+        [torch.from_numpy(x[0]) for x in outputs]
+        for outputs in zip(first[:3], second[:3])
+    )
+    wanted = scores[0] >= MIN_SCORE
+    is_same = box_iou(*boxes) >= MIN_IOU
+    is_same &= labels[0][:, None] == labels[1]
+    # A box whose score fell just below the minimum counts as found, too.
+    is_same &= scores[1] >= MIN_SCORE / 2
+    return int(is_same.any(dim=1)[wanted].sum()), int(wanted.sum())
+
+
+def _add_cosines(first: Outputs, second: Outputs) -> tuple[float, int]:
+    """The sum of the cosine similarities of the maps and the number of maps."""
+    return sum(
+        float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+        for a, b in zip(first, second)
+    ), len(first)
+
+
+_COUNT = dict(
+    classification=_count_classes,
+    segmentation=_count_classes,
+    detection=_count_boxes,
+    features=_add_cosines,
+)

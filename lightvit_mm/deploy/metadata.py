@@ -1,16 +1,17 @@
-"""What an exported file says of itself, for a program without OpenMMLab.
+"""The metadata of an exported file, for programs without OpenMMLab.
 
 - ``task``: classification, detection, segmentation or features.
-- ``outputs``: names of the outputs, in their order.
-- ``classes``: names, in the order of the outputs; none for features.
-- ``steps``: how an image becomes an input, one after the other: ``resize``
-  to just a ``size``, to ``fit`` into it or until the ``short`` side has it;
-  ``crop`` of the centre. A ``size`` is (height, width).
-- ``channel_order``, ``mean``, ``std``: of the normalisation behind that.
-- ``pad_divisor``: height and width are padded to a multiple, with zeros, at
-  the bottom and at the right.
-- ``size``: height and width that the file is bound to, null if to none.
-- ``mask_threshold``: of a detector with masks.
+- ``outputs``: names of the outputs, in order.
+- ``classes``: names of the classes, in the order of the outputs; empty for features.
+- ``steps``: how to prepare an image, in order. ``resize`` scales it to exactly
+  ``size``, ``fit`` scales it to fit into ``size``, ``short`` scales its short side
+  to ``size``, and ``crop`` cuts out the centre. A ``size`` is (height, width), except
+  for ``short``, where it is one number.
+- ``channel_order``, ``mean``, ``std``: the normalisation after the steps.
+- ``pad_divisor``: height and width are then padded to a multiple of it, with
+  zeros at the bottom and right.
+- ``size``: fixed height and width of the input, null if they may vary.
+- ``mask_threshold``: only for a detector with masks.
 """
 
 from collections.abc import Sequence
@@ -26,19 +27,18 @@ from .modules import Exportable, ExportError
 def describe(
     module: Exportable, model: nn.Module, cfg: Config, size: HW | None
 ) -> dict:
-    """The metadata of a module, as this file says, for JSON.
+    """The metadata of a module, ready for JSON.
 
     Args:
-        module: What is exported.
-        model: The whole model. Its ``dataset_meta``, as the libraries set it
-            from the checkpoint, names the classes; if it has none, the test
-            data of the config does, and else they are called by number.
-        cfg: Its config.
-        size: Height and width that the file is bound to.
+        module: The module to export.
+        model: The whole model. Its ``dataset_meta``, if any, names the classes;
+            see :func:`lightvit_mm.trained.find_classes`.
+        cfg: Config of the model.
+        size: Fixed height and width of the input, None if they may vary.
 
     Raises:
-        ExportError: If the preprocessing cannot be described, or the names
-            are not as many as the classes.
+        ExportError: If the preprocessing cannot be described, or the number of
+            class names does not fit the model.
     """
     preprocessor = model.data_preprocessor
     is_normed = preprocessor._enable_normalize
@@ -62,7 +62,7 @@ def describe(
 
 
 def fixed_size(steps: Sequence[dict]) -> HW | None:
-    """Height and width that steps give to every image, None if to none."""
+    """Height and width that all images have after the steps, None if they vary."""
     if steps and steps[-1]['step'] in ('resize', 'crop'):
         return tuple(steps[-1]['size'])
     return None
@@ -72,7 +72,7 @@ def preprocessing_steps(cfg: Config) -> list[dict]:
     """The ``steps`` of the metadata, from the test pipeline of a config.
 
     Raises:
-        ExportError: If there is no pipeline, or it has other steps.
+        ExportError: If there is no pipeline, or it has unsupported steps.
     """
     try:
         pipeline = pipeline_of(cfg)
@@ -88,8 +88,8 @@ def preprocessing_steps(cfg: Config) -> list[dict]:
             steps.append(_resize(name, settings))
         elif not name.startswith(('LoadImage', 'LoadAnnotations', 'Pack')):
             raise ExportError(
-                f'{name} in the test pipeline cannot be carried in a file: '
-                'expected Resize, ResizeEdge and CenterCrop alone'
+                f'{name} in the test pipeline cannot be exported: expected only '
+                'Resize, ResizeEdge and CenterCrop'
             )
     return steps
 
@@ -103,9 +103,9 @@ def _resize(name: str, settings: dict) -> dict:
         or settings.get('edge', 'short') != 'short'
     ):
         raise ExportError(
-            f'{dict(settings)} in the test pipeline cannot be carried in a '
-            "file: expected a scale, edge='short', interpolation='bilinear', "
-            "or 'bicubic' with backend='pillow'"
+            f'{dict(settings)} in the test pipeline cannot be exported: expected a '
+            "scale, edge='short', and interpolation='bilinear', or 'bicubic' with "
+            "backend='pillow'"
         )
     if name == 'ResizeEdge':
         step = dict(step='short', size=scale)
@@ -120,12 +120,12 @@ def _pair(size: int | Sequence[int]) -> Sequence[int]:
 
 
 def _pad_divisor(preprocessor: nn.Module) -> int:
-    # mmsegmentation has settings for the test alone.
+    # mmsegmentation has separate settings for testing.
     settings: dict[str, int] = getattr(preprocessor, 'test_cfg', None) or {}
     if settings.get('size') is not None:
         raise ExportError(
-            f'data_preprocessor.test_cfg={dict(settings)} cannot be carried '
-            'in a file: expected a size_divisor'
+            f'data_preprocessor.test_cfg={dict(settings)} cannot be exported: '
+            'expected a size_divisor'
         )
     return settings.get('size_divisor', getattr(preprocessor, 'pad_size_divisor', 1))
 

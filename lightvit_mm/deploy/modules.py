@@ -1,3 +1,5 @@
+"""The models that can be exported, apart from detectors."""
+
 import copy
 
 import torch
@@ -8,14 +10,17 @@ from ..trained import find_backbone
 
 
 class ExportError(ValueError):
-    """What cannot be exported; the message says why and what can."""
+    """Raised if a model cannot be exported; the message gives the reason."""
 
 
 PARTS = ('model', 'backbone')
 
 
 class Exportable(nn.Module):
-    """A copy of a part of a model, in evaluation mode, without gradients."""
+    """A copy of a model or its backbone, in evaluation mode, without gradients.
+
+    Its ``inputs`` and ``outputs`` are the names in the exported file.
+    """
 
     task: str
     inputs: tuple[str, ...] = ('images',)
@@ -32,7 +37,7 @@ class Exportable(nn.Module):
 
 
 class Backbone(Exportable):
-    """Images -> the maps of the backbone, (B, C, H, W) each."""
+    """From images to the feature maps of the backbone, (B, C, H, W) each."""
 
     task = 'features'
 
@@ -41,11 +46,12 @@ class Backbone(Exportable):
         self.outputs = tuple(f'stage{i + 1}' for i in self.model.out_indices)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, 3, h, w) to feature maps."""
         return self.model(images)
 
 
 class Classifier(Exportable):
-    """Images -> the probabilities of the classes, (B, K)."""
+    """From images to the probabilities of the classes (B, K)."""
 
     task = 'classification'
     outputs = ('probabilities',)
@@ -63,12 +69,13 @@ class Classifier(Exportable):
         self.num_classes = model.head.num_classes
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, h, w) to probabilities."""
         logits = self.model.head(self.model.extract_feat(images))
         return logits.softmax(dim=1)
 
 
 class Segmentor(Exportable):
-    """Images -> the logits of the classes at each pixel, (B, K, h, w)."""
+    """From images to the logits of the classes at each pixel, (B, K, h, w)."""
 
     task = 'segmentation'
     outputs = ('logits',)
@@ -85,15 +92,15 @@ class Segmentor(Exportable):
         if mode != 'whole' or model.out_channels == 1:
             raise ExportError(
                 f'test_cfg.mode={mode!r} with {model.out_channels} output '
-                "channels cannot be exported: expected 'whole' and two "
-                'channels or more'
+                "channels cannot be exported: expected 'whole' and at least two "
+                'channels'
             )
         super().__init__(model)
         self.num_classes = model.num_classes
         self._trace_upsampling()
 
     def _trace_upsampling(self) -> None:
-        """Replace modules that would keep the sizes of the example."""
+        """Replace modules whose trace would be fixed to the size of the example."""
         from mmseg.models.utils import Upsample
 
         for module in list(self.model.modules()):
@@ -110,6 +117,7 @@ class Segmentor(Exportable):
                     )
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, h, w) to logits."""
         logits = self.model.decode_head(self.model.extract_feat(images))
         return F.interpolate(
             logits,

@@ -1,4 +1,4 @@
-"""Files in the runtimes that they are for."""
+"""Open exported files in their runtimes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ Session = Callable[..., Sequence[np.ndarray]]
 
 
 def open_onnxruntime(path: Path, threads: int = 0) -> Session:
-    """An ONNX file as a function, run by onnxruntime on the CPU.
+    """Open an ONNX file in onnxruntime on the CPU.
 
     Args:
         path: The file.
-        threads: Threads of an operator; 0 leaves them to onnxruntime.
+        threads: Threads per operator; 0 lets onnxruntime choose.
 
     Returns:
-        From arrays in the order of the file's inputs to its outputs.
+        A function from arrays in the order of the file's inputs to its outputs.
     """
     import onnxruntime
 
@@ -31,7 +31,10 @@ def open_onnxruntime(path: Path, threads: int = 0) -> Session:
 
 
 def open_openvino(path: Path, threads: int = 0) -> Session:
-    """The same of an ONNX or .xml file in OpenVINO, in full precision."""
+    """Open an ONNX or .xml file in OpenVINO on the CPU, in full precision.
+
+    Arguments and result are those of :func:`open_onnxruntime`.
+    """
     import openvino
 
     network = openvino.Core().compile_model(
@@ -39,7 +42,7 @@ def open_openvino(path: Path, threads: int = 0) -> Session:
         'CPU',
         {
             'INFERENCE_NUM_THREADS': threads,
-            # Where the processor can, OpenVINO would take bfloat16.
+            # On CPUs with bfloat16, OpenVINO would use it by default.
             'INFERENCE_PRECISION_HINT': 'f32',
         },
     )

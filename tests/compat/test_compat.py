@@ -1,4 +1,4 @@
-"""The patches of lightvit_mm.compat: each does its job and no more."""
+"""The patches of lightvit_mm.compat: each does its job and nothing more."""
 
 import builtins
 import copy
@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 from uuid import uuid4
 
 import numpy as np
@@ -36,7 +37,7 @@ HEADER = (
 
 
 def run_python(code, header=HEADER, options=()):
-    """The output of a script in a new interpreter, in which `compat` is."""
+    """The words that a script prints in a new process, where `compat` is imported."""
     return subprocess.run(
         [sys.executable, *options, '-c', header + code],
         capture_output=True,
@@ -60,11 +61,11 @@ def test_installing_is_light_and_idempotent():
 PTH = (ROOT / 'lightvit_mm/compat/lightvit_mm.pth').read_text()
 
 
-def test_start_up_adds_one_finder_and_nothing_else():
+def test_start_up_adds_one_finder_and_nothing_more():
     assert PTH == 'import lightvit_mm_finder\n'
     assert len((ROOT / 'lightvit_mm_finder.py').read_text().splitlines()) <= 30
     assert run_python(
-        # -S: without what this environment does at start-up.
+        # -S: without the .pth files of this environment.
         'before = set(sys.modules), len(sys.meta_path)\n'
         + PTH
         + 'print(*set(sys.modules) - before[0])\n'
@@ -81,7 +82,7 @@ def test_finder_is_installed_once():
     ) == ['1']
 
 
-def test_finder_looks_for_the_operators_alone():
+def test_finder_finds_only_the_operators():
     assert (
         run_python(
             PTH + 'finder = sys.meta_path[-1]\n'
@@ -93,7 +94,7 @@ def test_finder_looks_for_the_operators_alone():
 
 
 @pytest.mark.parametrize('script', ['', 'import lightvit_mm\n'])
-def test_a_variable_disables_the_finder(script):
+def test_an_environment_variable_disables_the_finder(script):
     env = {**os.environ, 'LIGHTVIT_MM_NO_FINDER': '1'}
     code = script + 'import sys; print([f for f in sys.meta_path if "Mmcv" in str(f)])'
     out = subprocess.run(
@@ -140,8 +141,8 @@ class Toy(BaseModel):
 
 
 class ToyData(torch.utils.data.Dataset):
-    # As dataset classes keep it where it is from a config.
-    metainfo = dict(classes=('a', 'b'), skeleton=ConfigDict(links=[(0, 1)]))
+    # Dataset classes keep the ConfigDict of their config.
+    metainfo: ClassVar = dict(classes=('a', 'b'), skeleton=ConfigDict(links=[(0, 1)]))
 
     def __len__(self):
         return 4
@@ -205,7 +206,7 @@ SCHEDULERS = [
 
 
 @pytest.mark.parametrize('scheduler', SCHEDULERS)
-def test_resumed_training_ends_as_an_uninterrupted_one(tmp_path, scheduler):
+def test_resumed_training_ends_like_an_uninterrupted_one(tmp_path, scheduler):
     whole = make_runner(tmp_path, scheduler)
     whole.train()
     resumed = make_runner(
@@ -226,7 +227,7 @@ def test_resumed_training_ends_as_an_uninterrupted_one(tmp_path, scheduler):
 
 
 def save_legacy(content):
-    """torch.save's older format, whose names can be replaced."""
+    """A checkpoint in torch.save's old format, in which names can be replaced."""
     file = io.BytesIO()
     torch.save(content, file, _use_new_zipfile_serialization=False)
     return file.getvalue()
@@ -236,7 +237,7 @@ def save_legacy(content):
 @pytest.mark.parametrize(
     'module', [b'numpy.core.multiarray', b'numpy._core.multiarray']
 )
-def test_arrays_of_either_numpy(module):
+def test_arrays_of_numpy_1_and_2_are_read(module):
     own = np.empty(0).__reduce__()[0].__module__.encode()
     content = [np.arange(3.0), np.float32(0.5), np.array([True]), np.int64(2)]
     data = save_legacy(content)
@@ -248,8 +249,8 @@ def test_arrays_of_either_numpy(module):
 
 
 @restricted_loader
-def test_history_has_its_statistics():
-    """Their functions are the only ones in mmengine's checkpoints."""
+def test_history_keeps_its_statistics():
+    """Its functions are the only ones in mmengine's checkpoints."""
     history = HistoryBuffer([1, 2, 6], [1, 1, 1])
     data = save_legacy(history)
     assert b'getattr' in data
@@ -262,7 +263,7 @@ def test_history_has_its_statistics():
 
 
 class Payload:
-    """Unpickles as a call."""
+    """Unpickling it calls a function."""
 
     def __init__(self, function, *args):
         self.call = function, args
@@ -272,7 +273,7 @@ class Payload:
 
 
 def payloads(marker):
-    """Content that leaves a file behind where the loader runs it."""
+    """Contents that create a file if the loader executes them."""
     shell = f'echo > {marker}'
     write = f'open({str(marker)!r}, "w")'
     return [
@@ -300,7 +301,7 @@ def test_checkpoint_with_code_is_refused(tmp_path, index):
     with pytest.raises(pickle.UnpicklingError, match='Weights only load fail'):
         runner.train()
     assert not marker.exists()
-    if index < 6:  # the payload works
+    if index < 6:  # the unsafe loader executes it
         torch.load(file, weights_only=False)
         assert marker.exists()
 

@@ -1,21 +1,21 @@
-"""mmcv's operators against plain NumPy statements of them.
+"""mmcv's operators against plain NumPy implementations.
 
-The statements follow mmcv's documentation and sources, so that the tests hold
-with mmcv's own extension, too. Gradients are compared with the NumPy
-forward's derivatives along random directions, by central differences in
-float64. Where mmcv has its own extension, this package's operators are
-compared with it at the end.
+The NumPy implementations follow mmcv's documentation and sources, so the tests
+also pass with mmcv's compiled extension. Gradients are compared with derivatives
+of the NumPy forward along random directions, by central differences in float64.
+Where mmcv has its compiled extension, the operators of this package are compared
+with it at the end.
 """
 
 import sys
-from itertools import product
+from itertools import pairwise, product
 
-import mmcv._ext as ext  # noqa: E402
+import mmcv._ext as ext
 import numpy as np
 import pytest
 import torch
-from mmcv import ops  # noqa: E402
-from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction  # noqa: E402
+from mmcv import ops
+from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -25,7 +25,7 @@ from lightvit_mm.config import read_config
 COMPILED = not ext.__file__.endswith('mmcv_ext.py')
 
 substitute_only = pytest.mark.skipif(
-    COMPILED, reason='mmcv has its own operators, which do not take this'
+    COMPILED, reason='the compiled operators of mmcv do not handle this'
 )
 
 
@@ -38,7 +38,7 @@ def device(request):
 
 @pytest.fixture
 def device_beyond_cpu(device):
-    """Of operators that mmcv itself has on GPUs only."""
+    """A device for operators that mmcv has on GPUs only."""
     if COMPILED and device == 'cpu':
         pytest.skip("mmcv's CPU build lacks this operator")
     return device
@@ -58,7 +58,7 @@ def array(tensor):
 
 
 def check_operator(run, forward, inputs, device, rng):
-    """Values and gradients of ``run`` (torch) by ``forward`` (NumPy)."""
+    """Check values and gradients of ``run`` (torch) against ``forward`` (NumPy)."""
     tensors = [tensor(x, device, grad=True) for x in inputs]
     output = run(*tensors)
     np.testing.assert_allclose(array(output), forward(*inputs), atol=1e-9)
@@ -85,7 +85,7 @@ def check_operator(run, forward, inputs, device, rng):
 
 
 def make_boxes(rng, number=40):
-    """Boxes that overlap, some exactly at an IoU of 0.6, and tied scores."""
+    """Overlapping boxes, some with an IoU of exactly 0.6, and tied scores."""
     corner = rng.uniform(0, 20, (number, 2))
     boxes = np.concatenate((corner, corner + rng.uniform(4, 12, (number, 2))), axis=1)
     boxes[::10] = [30, 30, 34, 31]
@@ -112,7 +112,7 @@ def nms(boxes, scores, threshold, offset=0):
 
 
 def soft_nms(boxes, scores, threshold, sigma, min_score, method, offset):
-    """mmcv's procedure, on a list of the boxes left; ties depend on it."""
+    """mmcv's procedure, on a list of the remaining boxes; it decides ties."""
     scores, left, done = scores.copy(), list(range(len(boxes))), 0
     while done < len(left):
         best = max(range(done, len(left)), key=lambda p: scores[left[p]])
@@ -168,7 +168,7 @@ def test_nms_score_threshold_and_max_num(rng):
 
 @substitute_only
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
-def test_nms_of_other_types(rng, device, dtype):
+def test_nms_in_other_dtypes(rng, device, dtype):
     boxes, scores = make_boxes(rng, number=16)
     boxes, scores = (tensor(x, device, dtype) for x in (boxes, scores))
     _, kept = ops.nms(boxes, scores, 0.45)
@@ -246,7 +246,7 @@ def test_batched_nms(rng, device, cfg, split_thr):
     order = [i for i, _ in expected]
     assert kept.tolist() == order
     np.testing.assert_array_equal(dets[:, :4].cpu().numpy(), boxes[order])
-    # Soft-NMS sees boxes that mmcv has shifted, in float32.
+    # Soft-NMS gets boxes that mmcv has shifted, in float32.
     np.testing.assert_allclose(
         dets[:, 4].cpu().numpy(), [score for _, score in expected], rtol=1e-4
     )
@@ -268,7 +268,7 @@ def test_class_agnostic_batched_nms(rng):
 
 
 def clamped_taps(y, x, height, width):
-    """RoIAlign's bilinear reading: ((row, column), weight) of its pixels."""
+    """Bilinear sampling of RoIAlign: ((row, column), weight) of each pixel."""
     if not (-1 <= y <= height and -1 <= x <= width):
         return []
     y, x = (min(max(v, 0), n - 1) for v, n in ((y, height), (x, width)))
@@ -276,7 +276,7 @@ def clamped_taps(y, x, height, width):
 
 
 def padded_taps(y, x, height, width):
-    """The bilinear reading of a map with zeros around it."""
+    """Bilinear sampling of a map that is padded with zeros."""
     top, left = int(np.floor(y)), int(np.floor(x))
     return [
         ((row, col), (1 - abs(y - row)) * (1 - abs(x - col)))
@@ -343,7 +343,7 @@ def test_roi_align(rng, device, mode, aligned, ratio):
 
 
 def test_max_roi_align_of_ties(device):
-    """Of equal samples the first is the largest."""
+    """Of equal samples the first counts as the largest."""
     x = tensor(np.zeros((1, 1, 4, 4)), device, grad=True)
     rois = tensor([[0, 0, 0, 4, 4]], device)
     ops.RoIAlign((1, 1), 1.0, 2, 'max')(x, rois).backward(tensor([[[[1.0]]]], device))
@@ -354,7 +354,7 @@ def test_max_roi_align_of_ties(device):
 
 
 def test_roi_align_of_an_empty_roi(rng, device):
-    """Without samples, the mean is 0 and the largest has no gradient."""
+    """Without samples the mean is 0 and the maximum has no gradient."""
     x = tensor(rng.standard_normal((1, 2, 4, 4)), device, grad=True)
     rois = tensor([[0, 2, 2, 2, 2]], device)
     assert not ops.RoIAlign((2, 2))(x, rois).any()
@@ -375,7 +375,7 @@ def roi_pool(feature, rois, size, scale):
         rows, cols = (
             [
                 slice(max(int(np.floor(a)), 0), max(int(np.ceil(b)), 0))
-                for a, b in zip(edges, edges[1:])
+                for a, b in pairwise(edges)
             ]
             for edges in (
                 np.linspace(top, bottom, size[0] + 1),
@@ -422,7 +422,7 @@ def test_roi_pool_of_a_malformed_roi(rng, device_beyond_cpu):
     ],
 )
 def test_half_precision_rois(rng, device, layer, dtype):
-    """As in double precision, rounded (in mmcv, at every step)."""
+    """Equals double precision, rounded (by mmcv after every step)."""
     x = tensor(rng.integers(-8, 8, (2, 2, 6, 7)), device, dtype, grad=True)
     rois = tensor(ROIS, device, dtype)
     exact = x.detach().double().requires_grad_()
@@ -445,7 +445,7 @@ def test_half_precision_rois(rng, device, layer, dtype):
     ],
 )
 def test_noncontiguous_maps_of_rois(rng, device, layer):
-    """Channels last, and with a gradient that is no more contiguous."""
+    """Channels-last maps, and a gradient that is not contiguous either."""
     rois = tensor(ROIS, device)
     plain = tensor(rng.standard_normal((2, 3, 6, 7)), device, grad=True)
     strided = plain.detach().permute(0, 2, 3, 1).contiguous()
@@ -490,7 +490,7 @@ def test_unknown_pool_mode_raises():
         (ext.roi_align_forward, (x, rois, out)),
         (ext.roi_align_backward, (out, rois, x)),
     ):
-        with pytest.raises(ValueError, match='pool_mode is 2'):
+        with pytest.raises(ValueError, match='pool_mode=2 should be 0'):
             function(*map_, out, out, 2, 2, 1.0, 0, 2, True)
 
 
@@ -591,9 +591,9 @@ def test_modulated_deform_conv(rng, device, conv, with_bias):
 
 @pytest.mark.parametrize('modulated', [False, True])
 def test_offset_gradient_on_the_grid(rng, device, modulated):
-    """On a pixel it is the step to the next one, off the map it is zero.
+    """On a pixel it is the step to the next one, outside the map it is zero.
 
-    So do layers begin that set their offsets to zero.
+    Layers that initialise their offsets to zero start there.
     """
     image = rng.standard_normal((4, 5))
     offset = tensor(np.zeros((1, 2, 6, 7)), device, grad=True)
@@ -611,7 +611,7 @@ def test_offset_gradient_on_the_grid(rng, device, modulated):
 
 
 def test_half_precision_deform_conv(rng, device):
-    """As in double precision, rounded."""
+    """Equals double precision, rounded."""
     if COMPILED and device == 'cpu':
         pytest.skip("mmcv's CPU build has no half precision")
     x, offset, weight, mask, bias = (
@@ -634,7 +634,7 @@ def test_half_precision_deform_conv(rng, device):
 
 @pytest.mark.parametrize('images', [1, 4])
 def test_deform_conv_layers(rng, device, images):
-    """Offsets of zero make them ordinary; im2col_step changes nothing."""
+    """With offsets of zero they are ordinary convolutions, for any im2col_step."""
     x = tensor(rng.standard_normal((images, 4, 6, 6)), device)
     layers = (
         ops.DeformConv2dPack(4, 6, 3, padding=1, im2col_step=2),
@@ -649,7 +649,7 @@ def test_deform_conv_layers(rng, device, images):
 @substitute_only
 def test_inconsistent_kernel_raises():
     x = torch.ones(1, 1, 4, 4)
-    with pytest.raises(ValueError, match=r'said to be \(3, 1\)'):
+    with pytest.raises(ValueError, match=r'kernel size \(3, 1\)'):
         ext.deform_conv_forward(
             x, x[..., :2, :2], x, x, x, x, 1, 3, 1, 1, 0, 0, 1, 1, 1, 1, 1
         )
@@ -723,8 +723,8 @@ def test_focal_loss(
 
 
 @substitute_only
-def test_focal_loss_at_the_margins(device):
-    """Background has weight 1, ignored labels no loss, sure ones a finite."""
+def test_focal_loss_at_the_extremes(device):
+    """Background has weight 1, ignored labels no loss, certain ones a finite loss."""
     logits = tensor([[0.3, -1.2], [-200.0, 200.0]], device, grad=True)
     weight = tensor([2.0, 3.0], device)
     loss = ops.sigmoid_focal_loss(
@@ -776,7 +776,7 @@ def test_label_out_of_range_raises(function, label):
 
 
 @substitute_only
-def test_focal_loss_of_nothing():
+def test_focal_loss_of_no_samples():
     logits = torch.zeros(0, 3, requires_grad=True)
     loss = ops.SigmoidFocalLoss(2.0, 0.25, reduction='sum')
     assert loss(logits, torch.zeros(0).long()) == 0
@@ -820,11 +820,11 @@ def test_deform_attention(rng, device_beyond_cpu):
     )
 
 
-# The rest
+# Other operators
 
 
 @substitute_only
-def test_other_operators_name_themselves_when_called():
+def test_other_operators_raise_an_error_with_their_name():
     box = torch.ones(1, 5)
     with pytest.raises(NotImplementedError, match='box_iou_rotated.*mim'):
         ops.box_iou_rotated(box, box)
@@ -832,13 +832,13 @@ def test_other_operators_name_themselves_when_called():
         assert not hasattr(ext, name)
 
 
-def test_versions_are_text():
-    """As mmcv.utils.collect_env, and the log of every run, expects."""
+def test_versions_are_strings():
+    """mmcv.utils.collect_env, and with it the log of every run, expects that."""
     assert isinstance(ops.get_compiler_version(), str)
     assert isinstance(ops.get_compiling_cuda_version(), str)
 
 
-# mmcv's own operators, where it has them, against those of this package
+# The compiled operators of mmcv, where it has them, against this package's
 
 compared = pytest.mark.skipif(
     not COMPILED,
@@ -849,7 +849,7 @@ compared = pytest.mark.skipif(
 
 @pytest.fixture
 def both(monkeypatch):
-    """What a function gives on mmcv's operators, and on this package's."""
+    """The results of a function with mmcv's operators and with this package's."""
 
     def call(function, *args):
         own = function(*args)
@@ -1013,7 +1013,7 @@ class KeepPredictions(Hook):
 
 @compared
 def test_same_mask_rcnn_as_on_mmcv(digits, both, tmp_path):
-    """Predictions and COCO's metric."""
+    """The same predictions and COCO metrics."""
     cfg = read_config('lightvit_mm::demo/mask_rcnn_lightvit_t_digits.py')
     cfg.model.backbone.update(
         init_cfg=None,
@@ -1026,7 +1026,7 @@ def test_same_mask_rcnn_as_on_mmcv(digits, both, tmp_path):
         ),
     )
     cfg.model.neck.in_channels = [8, 16, 32]
-    # Of ten classes and usual overlaps random weights hit none.
+    # With ten classes and the usual overlaps, random weights would detect nothing.
     for head in (cfg.model.roi_head.bbox_head, cfg.model.roi_head.mask_head):
         head.num_classes = 1
     cfg.test_dataloader.dataset.metainfo = dict(classes=('1',))

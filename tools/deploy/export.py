@@ -1,7 +1,7 @@
-"""Write a model as a file for onnxruntime, OpenVINO or PyTorch alone.
+"""Export a model to a file for onnxruntime, OpenVINO or plain PyTorch.
 
-Takes classifiers, segmentors, Mask R-CNN and bare backbones. run.py runs the
-files of onnxruntime and OpenVINO without any of OpenMMLab.
+Supports classifiers, segmentors, Mask R-CNN and bare backbones. run.py runs the
+files for onnxruntime and OpenVINO without PyTorch and OpenMMLab.
 """
 
 import argparse
@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_config(parser)
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k'
+        'checkpoint', help='checkpoint file, or an address such as lightvit://tiny-in1k'
     )
     parser.add_argument(
         '--format', choices=list(SUFFIXES), default='onnx', help='default %(default)s'
@@ -27,23 +27,23 @@ def parse_args() -> argparse.Namespace:
         '--part',
         choices=PARTS,
         default='model',
-        help='the whole model, or its LightViT alone; default %(default)s',
+        help='the whole model, or only its LightViT; default %(default)s',
     )
     parser.add_argument(
         '--size',
         type=int,
         nargs=2,
         metavar=('H', 'W'),
-        help='bind the file to this height and width. By default they may '
-        'vary; a classifier is bound to what its test pipeline gives, and pt2 '
-        'always needs a size',
+        help='fix the height and width of the images. By default they may vary, '
+        'except for a classifier whose test pipeline fixes them; pt2 always needs '
+        'a size',
     )
     parser.add_argument(
         '--int8',
         type=Path,
         metavar='FOLDER',
-        help='write it in int8, calibrated with every second image of the '
-        'folder; on the others it is compared with float32',
+        help='quantise to int8: every second image of the folder calibrates the '
+        'model, the others compare it with float32',
     )
     parser.add_argument(
         '--out',
@@ -79,7 +79,7 @@ def main() -> None:
         from lightvit_mm.deploy.int8 import export_int8, image_files
 
         if not args.int8.is_dir():
-            raise ExportError(f'--int8 {args.int8}: expected a folder of images')
+            raise ExportError(f'--int8 {args.int8} should be a folder of images')
         agreement = export_int8(
             model, cfg, path, image_files(args.int8), args.format, args.size, args.part
         )

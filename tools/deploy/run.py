@@ -1,8 +1,8 @@
-"""Run a file that export.py wrote on images, print the results and draw them.
+"""Run a model file of export.py on images; print and draw the results.
 
-Takes classifiers, detectors, segmentors and backbones as .onnx, which needs
-onnxruntime, or as .xml, which needs openvino; beyond that numpy and Pillow
-alone. What to do with an image stands in the file.
+Supports classifiers, detectors, segmentors and backbones. An .onnx file needs
+onnxruntime, an .xml file needs openvino; apart from that only NumPy and Pillow
+are needed. The file itself describes how to prepare an image.
 """
 
 import argparse
@@ -18,15 +18,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 
 KEY = 'lightvit_mm'
-TOP = 5  # classes of a classifier that are printed
+TOP = 5  # number of classes that are printed for a classifier
 Arrays = dict[str, np.ndarray]
 
 
 class Model(NamedTuple):
-    """A network and what its file says of itself.
+    """A network and the metadata of its file.
 
     Args:
-        run: Inputs by name -> outputs by name.
+        run: Function from inputs by name to outputs by name.
         info: The metadata; see lightvit_mm/deploy/metadata.py.
     """
 
@@ -38,19 +38,19 @@ class Model(NamedTuple):
 
 
 def read_model(path: Path) -> Model:
-    """Read a .onnx or .xml file.
+    """Read an .onnx or .xml file.
 
     Raises:
-        SystemExit: If that is not possible.
+        SystemExit: If it cannot be read or is not a file of export.py.
     """
     readers = {'.onnx': ('onnxruntime', read_onnx), '.xml': ('openvino', read_openvino)}
     if path.suffix not in readers:
         raise SystemExit(
-            f'{path}: expected a model that ends in .onnx or .xml, as '
-            'export.py writes it with --format onnx or openvino'
+            f'{path} should end in .onnx or .xml, as export.py writes it with '
+            '--format onnx or openvino'
         )
     if not path.is_file():
-        raise SystemExit(f'There is no model {path}: export.py writes one')
+        raise SystemExit(f'There is no model {path}; write it with export.py')
     package, read = readers[path.suffix]
     if find_spec(package) is None:
         raise SystemExit(
@@ -58,16 +58,17 @@ def read_model(path: Path) -> Model:
         )
     try:
         model = read(path)
-    # Each runtime has errors of its own.
+    # Each runtime raises different exceptions.
     except Exception as error:
         reason = ' '.join(str(error).split())
         raise SystemExit(
-            f'{path} cannot be read by {package}; expected a '
-            f'file of export.py: {reason}'
+            f'{path} cannot be read by {package}; expected a file of '
+            f'export.py: {reason}'
         ) from error
     if not model.info:
         raise SystemExit(
-            f'{path} does not say how to prepare images: expected a file of export.py'
+            f'{path} does not describe how to prepare images; expected a file of '
+            'export.py'
         )
     return model
 
@@ -92,12 +93,12 @@ def read_openvino(path: Path) -> Model:
 
     core = openvino.Core()
     model = core.read_model(path)
-    # It stands where the ONNX file had it, of which OpenVINO's was made.
+    # The metadata of the ONNX file from which OpenVINO's was converted.
     place = ['framework', KEY]
     text = '{}'
     if model.has_rt_info(place):
         text = model.get_rt_info(place).astype(str)
-    # In full precision on CPUs that would choose half of it.
+    # On CPUs with bfloat16, OpenVINO would use it by default.
     network = core.compile_model(model, 'CPU', dict(INFERENCE_PRECISION_HINT='f32'))
     names = [output.any_name for output in model.outputs]
     return Model(
@@ -106,7 +107,7 @@ def read_openvino(path: Path) -> Model:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image as it is to be seen, RGB, uint8, (h, w, 3).
+    """An image in its display orientation, RGB, uint8, (h, w, 3).
 
     Raises:
         SystemExit: If it cannot be read.
@@ -117,7 +118,7 @@ def read_image(path: Path) -> np.ndarray:
     except (OSError, UnidentifiedImageError) as error:
         raise SystemExit(
             f'The image {path} cannot be read ({type(error).__name__}); '
-            'expected a file such as a JPEG or PNG'
+            'expected a JPEG, PNG or similar file'
         ) from error
 
 
@@ -125,7 +126,9 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def sample(image: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
-    """Values between pixels, those at the border beyond it.
+    """Sample an image with bilinear interpolation.
+
+    Outside the image, the nearest border pixel is used.
 
     Args:
         image: Shape (h, w) or (h, w, C).
@@ -133,7 +136,7 @@ def sample(image: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
         xs: Columns to sample (W, ).
 
     Returns:
-        Bilinear interpolation, float32, (H, W) or (H, W, C).
+        float32, (H, W) or (H, W, C).
     """
     image = image.astype(np.float32)
     for axis, places in enumerate((ys, xs)):
@@ -148,7 +151,7 @@ def sample(image: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
 
 
 def centres(old: int, new: int) -> np.ndarray:
-    """Where the pixels of a resized row lie in the old one."""
+    """Positions in the old row of the pixels of a resized row."""
     return (np.arange(new) + 0.5) * old / new - 0.5
 
 
@@ -159,7 +162,7 @@ def resize(
     backend: str = 'cv2',
     interpolation: str = 'bilinear',
 ) -> np.ndarray:
-    """Resize an image (h', w', 3) as a library does, to (h, w, 3)."""
+    """Resize an image (h', w', 3) to (h, w, 3) as the named library does."""
     if backend == 'pillow':
         method = Image.Resampling[interpolation.upper()]
         return np.asarray(Image.fromarray(image).resize((w, h), method))
@@ -168,7 +171,7 @@ def resize(
 
 
 def take_step(image: np.ndarray, step: str, size, **how: str) -> np.ndarray:
-    """One of the steps of the metadata."""
+    """Apply one of the steps in the metadata."""
     h, w = image.shape[:2]
     if step == 'crop':
         height, width = min(h, size[0]), min(w, size[1])
@@ -183,17 +186,17 @@ def take_step(image: np.ndarray, step: str, size, **how: str) -> np.ndarray:
 
 
 def prepare(image: np.ndarray, info: dict) -> np.ndarray:
-    """What the network is to see of an image, uint8, (h, w, 3)."""
+    """The image as the network takes it, before normalisation: uint8, (h, w, 3)."""
     for step in info['steps']:
         image = take_step(image, **step)
     return image
 
 
 def normalise(image: np.ndarray, info: dict) -> np.ndarray:
-    """Prepared image (h, w, 3) -> input (1, 3, H, W), perhaps padded.
+    """Normalise and pad a prepared image (h, w, 3) to an input (1, 3, H, W).
 
     Raises:
-        SystemExit: If it does not fit into the size of the file.
+        SystemExit: If it is larger than the fixed size of the model.
     """
     if info['channel_order'] == 'bgr':
         image = image[..., ::-1]
@@ -204,9 +207,9 @@ def normalise(image: np.ndarray, info: dict) -> np.ndarray:
     H, W = info['size'] or (h + -h % divisor, w + -w % divisor)
     if h > H or w > W:
         raise SystemExit(
-            f'The model takes images of {H} x {W} pixels at most and this is '
-            f'{h} x {w}: export it with --size {h} {w} or more, or with no '
-            'size'
+            f'The model takes images of at most {H} x {W} pixels, but this one has '
+            f'{h} x {w}: export the model with --size {h} {w} or larger, or without '
+            '--size'
         )
     image = np.pad(image, ((0, H - h), (0, W - w), (0, 0)))
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
@@ -216,9 +219,9 @@ def normalise(image: np.ndarray, info: dict) -> np.ndarray:
 
 
 def paste(mask: np.ndarray, box: np.ndarray, h: int, w: int) -> np.ndarray:
-    """Put a mask (n, n) of a box's inside into an image (h, w)."""
+    """Place the mask (n, n) of a box in an image (h, w)."""
     x1, y1, x2, y2 = box
-    # Beyond the box there is nothing.
+    # Sampling extends the border, so pad with zeros to end the mask at the box.
     places = [
         (np.arange(size) + 0.5 - low) / (high - low) * len(mask) + 0.5
         for size, low, high in ((h, y1, y2), (w, x1, x2))
@@ -233,20 +236,20 @@ def detections(
     threshold: float,
     info: dict,
 ) -> Arrays:
-    """The detections above a threshold, in the pixels of the image.
+    """The detections with at least a given score, in pixels of the image.
 
     Args:
         outputs: Outputs for one image.
         seen: Height and width of the prepared image.
-        hw: Height and width h, w of the image itself.
-        threshold: Least score.
+        hw: Height and width h, w of the original image.
+        threshold: Minimum score.
         info: The metadata.
 
     Returns:
-        N boxes (N, 4) as x1, y1, x2, y2, scores (N, ), labels (N, ) and, of
-        a model that has some, masks (N, h, w).
+        N boxes (N, 4) as x1, y1, x2, y2, scores (N, ), labels (N, ) and, if the
+        model predicts them, masks (N, h, w).
     """
-    # Rows that are no detections have a score of -1.
+    # Empty rows have a score of -1.
     rows = outputs['scores'][0] >= max(threshold, 0)
     found = {name: array[0][rows] for name, array in outputs.items()}
     scale = np.array([hw[1] / seen[1], hw[0] / seen[0]] * 2, np.float32)
@@ -266,14 +269,14 @@ def class_map(
     """The class of each pixel of an image.
 
     Args:
-        logits: Shape (K, H, W), perhaps of a padded image.
+        logits: Shape (K, H, W); the image may have been padded.
         seen: Height and width of the prepared image.
-        hw: Height and width of the image itself.
+        hw: Height and width of the original image.
     """
     places = [centres(old, new) for old, new in zip(seen, hw)]
     best = np.full(hw, -np.inf, np.float32)
     classes = np.zeros(hw, int)
-    # One by one, as all of them would fill the memory.
+    # One class at a time, to save memory.
     for i, channel in enumerate(logits):
         score = sample(channel[: seen[0], : seen[1]], *places)
         classes[score > best] = i
@@ -285,12 +288,12 @@ def class_map(
 
 
 def colour(i: int) -> tuple[int, ...]:
-    """A colour for a number, unlike those of its neighbours."""
+    """A colour for an index, different from those of the adjacent indices."""
     return tuple(int(255 * part) for part in colorsys.hsv_to_rgb(i * 0.618 % 1, 0.8, 1))
 
 
 def tint(image: np.ndarray, mask: np.ndarray, i: int) -> None:
-    """Lay colour ``i`` over an image (h, w, 3), in place."""
+    """Blend colour ``i`` into an image (h, w, 3) where the mask is set, in place."""
     image[mask] = (image[mask] * 0.5 + np.array(colour(i)) * 0.5).astype(np.uint8)
 
 
@@ -305,7 +308,7 @@ def write_text(
     draw.text(place, text, fill='black')
 
 
-# The four tasks: each prints its result and returns a picture.
+# The four tasks. Each prints its results and returns a picture.
 
 
 def classify(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
@@ -385,13 +388,13 @@ TASKS = dict(
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('model', type=Path, help='.onnx or .xml file')
+    parser.add_argument('model', type=Path, help='.onnx or .xml file of export.py')
     parser.add_argument('images', nargs='+', type=Path, help='image files')
     parser.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
-        help='least score of a detection; default %(default)s',
+        help='minimum score of a detection; default %(default)s',
     )
     parser.add_argument(
         '--out',
@@ -407,8 +410,8 @@ def main() -> None:
     name, times = Counter(path.stem for path in args.images).most_common(1)[0]
     if times > 1:
         raise SystemExit(
-            f'{times} images are named {name} and would share one picture: '
-            'rename them, or run them one by one with different --out'
+            f'{times} images are named {name} and would overwrite each '
+            "other's picture: rename them, or use a different --out for each"
         )
     model = read_model(args.model)
     for path in args.images:
@@ -416,7 +419,7 @@ def main() -> None:
         picture = TASKS[model.info['task']](model, read_image(path), args.score_thr)
         args.out.mkdir(parents=True, exist_ok=True)
         picture.save(args.out / f'{path.stem}.png')
-        print(f'  drawn in {args.out / path.stem}.png', flush=True)
+        print(f'  picture: {args.out / path.stem}.png', flush=True)
 
 
 if __name__ == '__main__':
