@@ -1,6 +1,8 @@
 import pytest
 
-from .datasets import Coco, Folders, Maps
+pytest.register_assert_rewrite(f'{__package__}.datasets')
+
+from .datasets import Coco, Folders, Maps  # noqa: E402
 
 
 @pytest.fixture
