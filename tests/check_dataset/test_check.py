@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lightvit_mm import config
 from lightvit_mm.check_dataset import check, coco
+from lightvit_mm.engine import own_data
 
 from .datasets import change, only, without, write_image
 
@@ -78,6 +80,40 @@ def test_a_classifier_with_a_wrong_num_classes_is_found(folders, node, path):
     assert only(folders.check(), check.NUM_CLASSES, 'own.py') == [
         f'{path}=1000, the data have 2'
     ]
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+        'mmdet::htc/htc_r50_fpn_1x_coco.py',
+        'mmdet::scnet/scnet_r50_fpn_1x_coco.py',
+        'mmdet::faster_rcnn/faster-rcnn_r50_fpn_fcos-rpn_1x_coco.py',
+        'mmdet::faster_rcnn/faster-rcnn_r50-caffe_fpn_ms-1x_coco-person.py',
+        'mmdet::ms_rcnn/ms-rcnn_r50-caffe_fpn_1x_coco.py',
+        'mmdet::queryinst/queryinst_r50_fpn_1x_coco.py',
+        'mmdet::rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py',
+        'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
+        'mmdet::yolact/yolact_r50_1xb8-55e_coco.py',
+        'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py',
+        'mmdet::lad/lad_r50-paa-r101_fpn_2xb8_coco_1x.py',
+        'lightvit_mm::cascade_mask_rcnn_lightvit_t_3x.py',
+    ],
+)
+def test_heads_match_the_data_after_own_data_completion(pets, name):
+    pets.config()
+    cfg = config.read_config(name)
+    cfg.merge_from_dict(
+        dict(runner_type='lightvit_mm.CocoFolderRunner', data_root=str(pets.root))
+    )
+    own_data.complete(cfg)
+    report = check.check(cfg)
+    assert '6 annotations, 2 classes' in str(report)
+    assert check.NUM_CLASSES not in {x.kind for x in report.findings}
+
+    config.set_num_classes(cfg, 80)
+    found = [x.entry for x in check.check(cfg).findings if x.kind == check.NUM_CLASSES]
+    assert any('bbox_head' in entry for entry in found)
 
 
 def test_val_classes_in_another_order_are_found(pets):
