@@ -57,7 +57,7 @@ LEFT_OUT = Kind(
 ORDER = Kind(
     'classes in a different order than the categories of the file',
     'List metainfo.classes in the order of the categories: mmdet numbers the '
-    'classes as in the file, whatever the order of metainfo.classes',
+    'classes in the order of the file, not of metainfo.classes',
 )
 ONLY_CROWDS = Kind(
     'datasets with only crowds',
