@@ -20,7 +20,7 @@ def seed():
 
 @pytest.fixture(scope='session')
 def digits(tmp_path_factory):
-    """The demo's data sets with fewer and smaller scenes."""
+    """The demo's datasets with fewer and smaller scenes."""
     from digit_scenes import write_datasets
 
     root = tmp_path_factory.mktemp('digits')
