@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from lightvit_mm.predict import media
+
 from .models import NAMES, of_image, plain
 
 mask_api = pytest.importorskip('pycocotools.mask')
@@ -84,3 +86,17 @@ def test_a_damaged_image_leaves_no_json(predict, photos, name):
     assert cv2.imread('out/pictures/a/one.png').shape == (416, 224, 3)
     left = [path.name for path in Path('out').rglob('*') if path.is_file()]
     assert sorted(left) == ['one.png', 'one.png', 'wide.JPG']
+
+
+def test_an_interrupted_video_leaves_no_file(tmp_path):
+    path = tmp_path / 'clip.avi'
+    frame = np.zeros((48, 64, 3), np.uint8)
+    with pytest.raises(KeyboardInterrupt), media.VideoWriter(path, 10) as writer:
+        writer.write('clip.avi/000000', frame, None)
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+    with media.VideoWriter(path, 10) as writer:
+        writer.write('clip.avi/000000', frame, None)
+        assert not path.exists()
+    assert cv2.VideoCapture(str(path)).read()[0]
