@@ -1,4 +1,4 @@
-"""Configs: reading them, and what they say about datasets and classes."""
+"""Read configs; find their datasets and numbers of classes."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +12,8 @@ from .compat.configs import ROOT
 
 SPLITS = ('train', 'val', 'test')
 
-# Where num_classes counts something else: objects against background,
-# classes of another dataset or task, people, borders.
+# Where num_classes counts something else: objects and background, classes of
+# another dataset or task, people, borders.
 _OTHER_KEYS = ('rpn_head', 'semantic_head', 'task_heads', 'reid')
 _OTHER_TYPES = ('STDCHead', 'LinearReIDHead')
 
@@ -40,7 +40,7 @@ def read_config(name: str) -> Config:
         else:
             known = [str(other) for other in path.parent.glob('*.py')]
         raise FileNotFoundError(
-            f'There is no config {name}{close_to(name, known)}. Name a file, '
+            f'There is no config {name}{close_to(name, known)}. Give a file, '
             'or PACKAGE::CONFIG for a config of an installed package'
         )
     return Config.fromfile(path)
@@ -89,7 +89,7 @@ class DatasetSlot(NamedTuple):
 
     Args:
         split: 'train', 'val' or 'test'.
-        path: Where it stands, such as 'train_dataloader.dataset'.
+        path: Its place in the config, such as 'train_dataloader.dataset'.
         cfg: Its config.
     """
 
@@ -119,10 +119,10 @@ def _unwrap(path: str, cfg: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
 
 
 class ClassSlot(NamedTuple):
-    """A ``num_classes`` that is the number of classes of the dataset.
+    """A ``num_classes`` that has to match the dataset.
 
     Args:
-        path: Where it stands, such as 'model.bbox_head.num_classes'.
+        path: Its place in the config, such as 'model.bbox_head.num_classes'.
         owner: The dict that holds it.
     """
 
@@ -136,10 +136,10 @@ class ClassSlot(NamedTuple):
 
 
 def class_slots(cfg: Config) -> Iterator[ClassSlot]:
-    """Each ``num_classes`` of a config that is that of the dataset.
+    """Each ``num_classes`` of a config that has to match the dataset.
 
-    Heads for other classes are left out: an RPN tells objects from background,
-    and HTC's semantic head learns the 183 classes of COCO-Stuff.
+    Heads for other classes are left out: an RPN separates objects from the
+    background, and HTC's semantic head learns the 183 classes of COCO-Stuff.
     """
     if learns_classes(cfg):
         yield from _class_slots(cfg.get('data_preprocessor'), 'data_preprocessor', True)
@@ -147,7 +147,7 @@ def class_slots(cfg: Config) -> Iterator[ClassSlot]:
 
 
 def _class_slots(node: Any, path: str, counts: bool) -> Iterator[ClassSlot]:
-    """The slots below a node; ``counts`` if its num_classes is the dataset's."""
+    """The slots below a node; ``counts``: its num_classes has to match."""
     if isinstance(node, (list, tuple)):
         for i, child in enumerate(node):
             yield from _class_slots(child, f'{path}[{i}]', counts)
@@ -155,7 +155,7 @@ def _class_slots(node: Any, path: str, counts: bool) -> Iterator[ClassSlot]:
         return
     for key, child in node.items():
         if key == 'num_classes':
-            # Some backbones are classifiers if it is above 0.
+            # Some backbones classify only if it is above 0.
             if counts and child is not None and child > 0:
                 yield ClassSlot(f'{path}.{key}', node)
         elif key not in _OTHER_KEYS:
@@ -169,14 +169,14 @@ def _class_slots(node: Any, path: str, counts: bool) -> Iterator[ClassSlot]:
 def learns_classes(cfg: Config) -> bool:
     """Whether the model learns the classes of its dataset.
 
-    It does not if it takes them as text, or if it tracks objects of some of
-    them only.
+    Models that take classes as text do not, nor do trackers, which follow
+    objects of only some classes.
     """
     model = cfg.get('model') or {}
     return 'language_model' not in model and 'tracker' not in model
 
 
 def set_num_classes(cfg: Config, num_classes: int) -> None:
-    """Set the number of classes of the dataset everywhere in a config."""
+    """Set each ``num_classes`` that has to match the dataset, in place."""
     for slot in list(class_slots(cfg)):
         slot.owner['num_classes'] = num_classes

@@ -1,4 +1,4 @@
-"""Small models of each task, which start at once."""
+"""Small models of each task, which are fast to build."""
 
 import torch
 from mmengine.config import Config
@@ -19,7 +19,7 @@ LOAD = dict(type='LoadImageFromFile')
 
 
 def classifier(arch=ARCH, steps=(), num_classes=5):
-    dims = LightViT._check_arch(arch)['embed_dims']
+    settings = LightViT.arch_zoo[arch] if isinstance(arch, str) else arch
     return Config(
         dict(
             custom_imports=dict(imports=['lightvit_mm']),
@@ -35,7 +35,7 @@ def classifier(arch=ARCH, steps=(), num_classes=5):
                 ),
                 neck=dict(
                     type='lightvit_mm.LightViTTokenNeck',
-                    in_channels=dims[2],
+                    in_channels=settings['embed_dims'][2],
                     out_channels=64,
                 ),
                 head=dict(
@@ -53,7 +53,7 @@ def classifier(arch=ARCH, steps=(), num_classes=5):
 
 
 def detector(num_classes=10, **roi_head):
-    """The demo's with a small backbone; images are 96 x 160 at most."""
+    """The demo's detector with a small backbone; images are at most 96 x 160."""
     cfg = read_config('lightvit_mm::demo/mask_rcnn_lightvit_t_digits.py')
     cfg.model.backbone.update(arch=ARCH, init_cfg=None)
     cfg.merge_from_dict(
@@ -124,7 +124,7 @@ def segmentor(num_classes=4, **dataset):
 
 
 def build(cfg):
-    """A model with random weights, whose scores are as of a trained one."""
+    """A model with random weights, whose scores vary like those of a trained one."""
     torch.manual_seed(0)
     with torch.no_grad():
         model = build_model(cfg)
@@ -140,7 +140,7 @@ def build(cfg):
             elif 'qkv' in name:
                 parameter.normal_(std=parameter.shape[1] ** -0.5)
         if hasattr(model, 'decode_head'):
-            # Random features hardly vary: one class would win everywhere.
+            # Random features hardly vary: one class would win for all pixels.
             images = 60 * torch.randn(2, 3, 80, 120)
             logits = model.decode_head(model.extract_feat(images))
             head = model.decode_head.conv_seg

@@ -1,7 +1,7 @@
-"""Look for what is wrong with the data of a config before it trains.
+"""Check the datasets of a config before training.
 
-Takes any config of mmpretrain, mmdet or mmsegmentation. Each finding is told
-with its file, entry and remedy; the exit status is 1 if anything is wrong.
+Takes any config of mmpretrain, mmdet or mmsegmentation. Prints each fault with
+its file, entry and fix. The exit status is 1 if there is a fault.
 """
 
 import argparse
@@ -21,14 +21,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--show-dir',
         type=Path,
-        help='draw samples of the training set into this folder, as the '
-        'network sees them',
+        help='draw samples of the training set into this folder, as the network '
+        'sees them',
     )
     parser.add_argument(
         '--num-samples',
         type=int,
         default=4,
-        help='how many are drawn; default %(default)s',
+        help='number of samples to draw; default %(default)s',
     )
     return parser.parse_args()
 
@@ -48,13 +48,12 @@ def main() -> None:
 def draw(cfg: Config, folder: Path, num_samples: int, has_faults: bool) -> None:
     try:
         paths = draw_samples(cfg, folder, num_samples)
-    # The libraries stop at faulty data in many ways.
+    # The libraries fail on faulty data in many ways.
     except Exception as error:
         if not has_faults:
             raise
         raise SystemExit(
-            '\nThe samples cannot be drawn before the faults '
-            f'above are corrected: {error}'
+            f'\nThe samples cannot be drawn before the faults above are fixed: {error}'
         ) from error
     print('\nSamples of the training set: ' + ', '.join(map(str, paths)))
 

@@ -1,8 +1,9 @@
 """The paper's pipeline in miniature, on real handwritten digits.
 
 Writes the data, pre-trains LightViT-T as a classifier, trains Mask R-CNN from
-it, evaluates boxes and masks with COCO's metric on held-out scenes and draws
-some of them. About six minutes on two cores; make demo runs it.
+it, evaluates boxes and masks with the COCO metric on held-out scenes and draws
+some of them. `make demo` runs it. It took 6 minutes on one two-core machine and
+13 on another.
 """
 
 import json
@@ -25,8 +26,8 @@ DETECTOR = 'configs/demo/mask_rcnn_lightvit_t_digits.py'
 def main() -> None:
     if Path.cwd() != ROOT:
         raise SystemExit(
-            f'Run the demo from {ROOT}: its configs name data '
-            'and checkpoints relative to it.'
+            f'Run the demo in {ROOT}: its configs name data and checkpoints '
+            'relative to it.'
         )
     shutil.rmtree(DEMO, ignore_errors=True)
 
@@ -50,7 +51,7 @@ def main() -> None:
     results = dict(accuracy=accuracy)
     for kind in ('bbox', 'segm'):
         for name in ('mAP', 'mAP_50', 'mAP_75'):
-            # The metric has no entry if nothing at all was detected.
+            # The metric has no entry if nothing was detected.
             results[f'{kind}_{name}'] = detector.get(f'coco/{kind}_{name}', 0.0)
     (DEMO / 'results.json').write_text(json.dumps(results, indent=2))
     print_summary(results, picture, checkpoint)
@@ -65,7 +66,7 @@ def work_dir(config: str) -> Path:
 
 
 def train(config: str) -> dict[str, float]:
-    """Run tools/train.py and return the last line of scalars it logged."""
+    """Run tools/train.py and return the last scalars that it logged."""
     command = ['tools/train.py', config, '--work-dir', str(work_dir(config))]
     print('python', shlex.join(command), flush=True)
     subprocess.run([sys.executable, *command], check=True)

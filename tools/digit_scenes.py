@@ -1,10 +1,9 @@
-"""Write scikit-learn's handwritten digits as two data sets for the demo.
+"""Write scikit-learn's handwritten digits as two datasets for the demo.
 
 Digits are scattered over scikit-learn's sample photographs, bright with a
-dark halo. ``detection`` is a COCO data set of scenes with exact boxes and
-masks, ``classification`` has single digits in ImageNet's class folders. The
-``val`` parts use digits and halves of the photographs that ``train`` never
-shows.
+dark halo. ``detection`` is a COCO dataset of scenes with exact boxes and masks.
+``classification`` has single digits in class folders, as in ImageNet. ``val``
+uses digits and halves of the photographs that ``train`` does not contain.
 """
 
 import json
@@ -42,7 +41,7 @@ class DigitPainter:
         self.rng = np.random.default_rng(seed)
 
     def background(self, size: int) -> np.ndarray:
-        """A random crop (size, size, 3) of a photograph, maybe mirrored."""
+        """A random crop (size, size, 3) of a photograph, mirrored or not."""
         photo = self.photos[self.rng.integers(len(self.photos))]
         y, x = (self.rng.integers(edge - size + 1) for edge in photo.shape[:2])
         crop = photo[y : y + size, x : x + size]
@@ -123,7 +122,7 @@ def write_scenes(
 def write_class_folders(
     painter: DigitPainter, root: Path, split: str, size: int
 ) -> None:
-    """Write every digit once, filling a crop, into its class's folder."""
+    """Write each digit once, filling a crop, into the folder of its class."""
     rng = painter.rng
     for index, label in enumerate(painter.labels):
         image = painter.background(size)
@@ -137,18 +136,18 @@ def write_class_folders(
 def write_image(path: Path, image: np.ndarray) -> None:
     image = image.round().clip(0, 255).astype(np.uint8)
     if not cv2.imwrite(str(path), image[..., ::-1]):
-        raise OSError(f'{path} could not be written')
+        raise OSError(f'{path} cannot be written')
 
 
 def write_datasets(
     root: Path, num_train: int, num_val: int, scene_size: int, crop_size: int
 ) -> None:
-    """Write both data sets below ``root``.
+    """Write both datasets below ``root``.
 
     Args:
-        root: Folder; must not exist.
+        root: Folder, which must not exist.
         num_train: Scenes to train on.
-        num_val: Held-out scenes.
+        num_val: Scenes to evaluate on.
         scene_size: Height and width of a scene in pixels.
         crop_size: Height and width of a single digit's image.
     """

@@ -1,7 +1,7 @@
 """Predict and draw with a trained classifier, detector or segmentor.
 
-Takes an image, a folder of images or a video. Writes pictures, and what was
-found as one JSON file in COCO's format.
+Takes an image, a folder of images or a video. Writes pictures, and the
+predictions as one JSON file in COCO format.
 """
 
 import argparse
@@ -15,7 +15,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_config(parser)
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or one as lightvit://tiny-in1k'
+        'checkpoint', help='checkpoint file or address, such as lightvit://tiny-in1k'
     )
     parser.add_argument(
         'source',
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         '--score-thr',
         type=float,
         default=0.3,
-        help='score that a detection has to exceed; default %(default)s',
+        help='minimum score of a detection; default %(default)s',
     )
     cli.add_device(parser)
     return parser.parse_args()

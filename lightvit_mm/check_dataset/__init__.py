@@ -1,1 +1,1 @@
-"""Looks for what is wrong with the data of a config before it trains."""
+"""Checks the data of a config before training."""

@@ -1,4 +1,4 @@
-"""Data sets of other formats, as their own class reads them."""
+"""Datasets of any format, as their own class reads them."""
 
 import copy
 from collections.abc import Iterator
@@ -9,42 +9,42 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import Registry
 
 from ..config import walk
-from .report import Content, Finding, Kind, Picture, check_box
-from .sources import Source
+from .coco import check_box
+from .report import Finding, Kind
+from .sources import Content, Picture, Source
 
 NOT_READ = Kind(
-    'data sets of a kind that is not looked into',
-    "Look at them with --show-dir. Those that are checked are of mmengine's "
-    'BaseDataset',
+    'datasets of an unsupported type',
+    'Look at their samples with --show-dir. Only datasets derived from '
+    "mmengine's BaseDataset are checked",
     is_fault=False,
 )
 NOT_BUILT = Kind(
-    'data sets that cannot be built',
-    'See whether data_root, data_prefix, ann_file and the suffixes of files '
-    'are right, and the classes those of the data',
+    'datasets that cannot be built',
+    'Check data_root, data_prefix, ann_file, the file suffixes and the classes',
 )
 EMPTY = Kind(
-    'data sets without images',
-    'See whether data_root, data_prefix, ann_file and the suffixes of files, '
-    'as img_suffix, are right',
+    'datasets without images',
+    'Check data_root, data_prefix, ann_file and file suffixes such as img_suffix',
 )
 UNKNOWN_LABEL = Kind(
-    'labels of no class', 'Labels count from 0 to one less than the number of classes'
+    'labels outside the classes',
+    'Number the labels from 0 to the number of classes minus 1',
 )
 
 
 def read(
     source: Source, registry: Registry, num_classes: int | None
 ) -> tuple[Content | None, list[Finding]]:
-    """Build a data set without its pipeline and check what it lists.
+    """Build a dataset without its pipeline and check its entries.
 
     Args:
-        source: The data set.
-        registry: Of data sets.
-        num_classes: Number of classes if the data set names none.
+        source: The dataset.
+        registry: Registry of datasets.
+        num_classes: Number of classes if the dataset names none.
 
     Returns:
-        What was read, None if it cannot be built, and what was found.
+        The content, None if the dataset cannot be built, and the findings.
     """
     if not issubclass(source.cls, BaseDataset):
         return None, [Finding(NOT_READ, source.file, source.cls.__name__)]
@@ -56,7 +56,7 @@ def read(
     try:
         dataset = registry.build(cfg)
         dataset.full_init()
-    # Whatever its class raises is what training would stop at.
+    # Training would stop at any error that the class raises.
     except Exception as error:
         message = f'{type(error).__name__}: {error}'
         return None, [Finding(NOT_BUILT, source.file, message)]
@@ -66,7 +66,7 @@ def read(
 
     classes = dataset.metainfo.get('classes')
     if 'thing_classes' in dataset.metainfo:
-        num_classes = None  # some heads count things alone, others stuff
+        num_classes = None  # some heads only count things, others stuff
     elif classes is not None:
         num_classes = len(classes)
     pictures = [
@@ -110,13 +110,13 @@ def _num_annotations(info: dict) -> int:
 
 
 def _label_of_value(info: dict, source: Source) -> np.ndarray:
-    """What LoadAnnotations makes of each value (256, ) of a map."""
+    """The label (256, ) that LoadAnnotations assigns to each value of a map."""
     labels = np.arange(256)
     reduces = info.get('reduce_zero_label') or any(
         t.get('reduce_zero_label') for t in walk(source.transforms)
     )
     if reduces:
-        # 0 and 255 are ignored, as 255.
+        # Both 0 and 255 become 255, which is ignored.
         labels[1:255] -= 1
         labels[0] = 255
     before = labels.copy()
@@ -132,7 +132,7 @@ def _check_labels(infos: list[dict], num_classes: int | None) -> Iterator[Findin
                 yield Finding(
                     UNKNOWN_LABEL,
                     str(info.get('img_path')),
-                    f'label {label}, where the classes are 0 to {num_classes - 1}',
+                    f'label {label}, expected 0 to {num_classes - 1}',
                 )
 
 

@@ -1,4 +1,4 @@
-"""Checks the data of a config."""
+"""Checks the datasets of a config, and its heads against them."""
 
 from collections.abc import Iterator
 
@@ -16,29 +16,34 @@ from .pictures import (
     map_reader,
     read_files,
 )
-from .report import Content, Finding, Kind, Report, listed
-from .sources import Source, find_sources
+from .report import Finding, Kind, Report, listed
+from .sources import Content, Source, find_sources
 
 OTHER_CLASSES = Kind(
-    "data sets of other classes than the training set's",
-    'Give all data sets the same classes in the same order; what is learnt as '
-    'one class would be tested as another',
+    "datasets whose classes differ from the training set's",
+    'Give all datasets the same classes in the same order; otherwise the '
+    'evaluation mixes up the classes',
+)
+NUM_CLASSES = Kind(
+    'num_classes does not match the data',
+    'Set it to the number of classes in the data. If it is right, correct the '
+    'classes of the dataset',
 )
 
 _Pair = tuple[Source, Content]
 
 
 def check(cfg: Config) -> Report:
-    """Look for what is wrong with the data sets of a config.
+    """Check the datasets of a config, and its heads against them.
 
-    Each image is decoded once, whatever the number of splits that have it.
+    Each image is decoded once, even if several splits use it.
 
     Args:
         cfg: Config of mmpretrain, mmdet or mmseg.
 
     Raises:
         ModuleNotFoundError: If its library is not installed.
-        ValueError: If it names a data set that there is not.
+        ValueError: If it names an unknown dataset.
     """
     report = Report()
     scope = cfg.get('default_scope')
@@ -57,10 +62,21 @@ def check(cfg: Config) -> Report:
     return report
 
 
+def check_heads(cfg: Config, num_classes: int) -> Iterator[Finding]:
+    """Find heads whose number of classes is not ``num_classes``."""
+    for slot in class_slots(cfg):
+        if slot.num_classes != num_classes:
+            yield Finding(
+                NUM_CLASSES,
+                cfg.filename,
+                f'{slot.path}={slot.num_classes}, the data have {num_classes}',
+            )
+
+
 def _read(
     cfg: Config, sources: list[Source], registry: Registry, report: Report
 ) -> list[_Pair]:
-    """Read the annotations of the data sets that can be read."""
+    """Read the annotations of all datasets; unreadable ones are left out."""
     numbers = [slot.num_classes for slot in class_slots(cfg)]
     pairs = []
     for source in sources:
@@ -88,7 +104,7 @@ def _readers(pairs: list[_Pair]) -> dict[str, Reader | None]:
 
 
 def _compare_classes(cfg: Config, pairs: list[_Pair], report: Report) -> None:
-    """Compare the classes of the data sets with the heads and each other."""
+    """Compare the classes of the datasets with the heads and each other."""
     if not learns_classes(cfg):
         return
     splits_of_number: dict[int, list[str]] = {}
@@ -119,7 +135,7 @@ def _compare_classes(cfg: Config, pairs: list[_Pair], report: Report) -> None:
 
 
 def _summaries(pairs: list[_Pair]) -> list[str]:
-    """A line per split; splits of the same data share one."""
+    """One line per split; splits with the same data share a line."""
     contents: dict[tuple[int, ...], list[Content]] = {}
     names: dict[tuple[int, ...], list[str]] = {}
     for split in SPLITS:
@@ -145,21 +161,3 @@ def _summary(contents: list[Content]) -> str:
         f'{num_images} images{kept}, {num_annotations} annotations, '
         f'{num_classes} classes'
     )
-
-
-NUM_CLASSES = Kind(
-    'heads of another number of classes than the data',
-    'Set it to the number of classes of the data; if it is right, the classes '
-    'of the data set are not',
-)
-
-
-def check_heads(cfg: Config, num_classes: int) -> Iterator[Finding]:
-    """Heads for another number of classes than ``num_classes``."""
-    for slot in class_slots(cfg):
-        if slot.num_classes != num_classes:
-            yield Finding(
-                NUM_CLASSES,
-                cfg.filename,
-                f'{slot.path}={slot.num_classes}, the data have {num_classes}',
-            )

@@ -1,137 +1,124 @@
-"""COCO files, read as they are: broken ones may stop the library.
+"""COCO files, read without mmdet, which may fail on faulty files.
 
-The checks follow mmdet's CocoDataset and LoadAnnotations, and pycocotools
-where it evaluates.
+The checks follow mmdet's CocoDataset and LoadAnnotations, and pycocotools for
+the evaluation.
 """
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import isfinite
 from numbers import Real
 from typing import Any
 
 from mmengine.fileio import load
 
 from ..config import walk
-from .report import Content, Finding, Kind, Picture, check_box, listed
-from .sources import Source
+from .report import Finding, Kind, listed
+from .sources import Content, Picture, Source
 
+UNREADABLE = Kind(
+    'annotation files that cannot be read',
+    'Set data_root and ann_file of the dataset to a JSON file in COCO format, '
+    'with images, annotations and categories',
+)
+NO_FIELD = Kind(
+    'entries with missing fields',
+    'Add the field; the library fails without it',
+)
+NO_CROWD_FLAG = Kind(
+    'annotations without iscrowd, which the COCO metric needs',
+    'Add iscrowd=0; otherwise the evaluation after the first epoch fails',
+)
+DUPLICATED = Kind(
+    'duplicate ids or names',
+    'Give each image, annotation and category a unique id, and each category '
+    'a unique name',
+)
+UNKNOWN = Kind(
+    'annotations of unknown images or categories',
+    'Correct their image_id or category_id; they are skipped silently',
+)
+BACKGROUND = Kind(
+    'background categories',
+    'Remove the category, and its name from the classes: mmdet counts the '
+    'classes without the background',
+)
+CLASSES = Kind(
+    'classes that do not match the categories of the file',
+    'Set metainfo=dict(classes=(...)) of the dataset to the exact names of the '
+    'categories. With wrong names, every AP is 0 or -1',
+)
+LEFT_OUT = Kind(
+    'categories that are not in metainfo.classes',
+    'Add them to metainfo.classes and num_classes. If you left them out on '
+    'purpose, go on',
+)
+ORDER = Kind(
+    'classes in a different order than the categories of the file',
+    'List metainfo.classes in the order of the categories: mmdet numbers the '
+    'classes in the order of the file, not of metainfo.classes',
+)
+ONLY_CROWDS = Kind(
+    'datasets with only crowds',
+    'Set iscrowd=0 for single objects: models do not learn from crowds',
+)
+CROWD_IMAGE = Kind(
+    'images with only crowds',
+    'Set iscrowd=0 if they are single objects: models do not learn from crowds',
+    is_fault=False,
+)
+EMPTY = Kind(
+    'datasets without images',
+    'Check that ann_file is the right file and that filter_cfg keeps some images',
+)
+NO_ANNOTATION = Kind(
+    'datasets without annotations', 'Check that ann_file is the right file'
+)
+OTHER_FILE = Kind(
+    "metrics that do not read the dataset's annotation file",
+    'Set ann_file of the evaluator to that of the dataset',
+)
+NOT_A_BOX = Kind(
+    'boxes that are not four numbers', 'A bbox is x, y, width, height in pixels'
+)
+NO_AREA = Kind(
+    'boxes without area',
+    'Correct or remove them; boxes thinner than a pixel and annotations with '
+    'area 0 are skipped silently',
+)
+OUTSIDE = Kind(
+    'boxes outside the image',
+    'Correct or remove them; they are skipped silently. A bbox is x, y, width, '
+    'height in pixels, not x1, y1, x2, y2',
+)
+PARTLY_OUTSIDE = Kind(
+    'boxes partly outside the image',
+    'They are clipped at the border when the image is resized. If there are '
+    'many, check that each bbox is x, y, width, height, not x1, y1, x2, y2',
+    is_fault=False,
+)
 NO_MASK = Kind(
     'annotations without a mask',
-    'The pipeline or the metric reads masks and stops at these: add a '
-    'segmentation, or train a detector of boxes only',
+    'Add a segmentation, or train a detector without masks. The pipeline or '
+    'the metric reads masks and fails without them',
 )
 BAD_POLYGON = Kind(
-    'polygons that are none',
+    'invalid polygons',
     'A segmentation is a list of polygons [x1, y1, x2, y2, x3, y3, ...], each '
-    'of an even number of at least 6 numbers; others are left out',
+    'with an even number of at least 6 values; others are skipped',
 )
 BAD_RLE = Kind(
-    'run-length codes that cannot be read',
-    'A run-length code has counts, and the height and width of its image as size',
+    'invalid run-length encodings',
+    'A run-length encoding has counts, and the height and width of its image as size',
 )
 RLE_AS_POLYGON = Kind(
-    'run-length codes where polygons are read',
+    'run-length encodings in place of polygons',
     'They are ignored with poly2mask=False: set poly2mask=True in '
     'LoadAnnotations, or store polygons',
 )
 
-
-def check_segmentation(
-    segmentation: Any, size: tuple[int, int], poly2mask: bool
-) -> Kind | None:
-    """What is wrong with a segmentation, None if nothing is.
-
-    Args:
-        segmentation: Of an annotation that is no crowd.
-        size: Width and height of the image.
-        poly2mask: Whether the pipeline turns polygons into bitmaps.
-    """
-    if not segmentation:
-        return NO_MASK
-    if isinstance(segmentation, list):
-        is_fine = all(_is_polygon(polygon) for polygon in segmentation)
-        return None if is_fine else BAD_POLYGON
-    if (
-        not isinstance(segmentation, dict)
-        or not isinstance(segmentation.get('counts'), (list, str))
-        or tuple(segmentation.get('size', ())) != size[::-1]
-    ):
-        return BAD_RLE
-    return None if poly2mask else RLE_AS_POLYGON
-
-
-def _is_polygon(polygon: Any) -> bool:
-    return (
-        isinstance(polygon, list)
-        and len(polygon) >= 6
-        and len(polygon) % 2 == 0
-        and all(isinstance(x, Real) for x in polygon)
-    )
-
-
-UNREADABLE = Kind(
-    'annotation files that cannot be read',
-    "Set data_root and ann_file of the data set to a JSON file in COCO's "
-    'format, with images, annotations and categories',
-)
-NO_FIELD = Kind(
-    'entries without a field that is read',
-    'Add the field; without it, the library stops at the entry',
-)
-NO_CROWD_FLAG = Kind(
-    "annotations without iscrowd where COCO's metric evaluates",
-    'Add iscrowd=0; without it, the evaluation after the first epoch stops',
-)
-DUPLICATED = Kind(
-    'duplicated ids or names',
-    'Give each image, annotation and category an id of its own, and each '
-    'category a name of its own',
-)
-UNKNOWN = Kind(
-    'annotations of images or categories that are not there',
-    'Correct their image_id or category_id; they are left out without a word',
-)
-BACKGROUND = Kind(
-    'categories for the background',
-    'Remove the category, and its name from the classes: mmdet counts '
-    'classes without background',
-)
-CLASSES = Kind(
-    'classes that are not the categories of the file',
-    'Set metainfo=dict(classes=(...)) of the data set to the names of the '
-    'categories, letter by letter. With wrong ones, every AP is 0 or -1',
-)
-LEFT_OUT = Kind(
-    'categories left out as they are no classes',
-    'Name them in metainfo.classes and count them in num_classes; if they '
-    'are left out on purpose, go on',
-)
-ORDER = Kind(
-    'classes in another order than the categories of the file',
-    'Order metainfo.classes as the categories: mmdet numbers classes as the '
-    'file does, whatever the order of their names',
-)
-ONLY_CROWDS = Kind(
-    'data sets of crowds only',
-    'Set iscrowd=0 for single objects: nothing is learnt from crowds',
-)
-CROWD_IMAGE = Kind(
-    'images with crowds only',
-    'Set iscrowd=0 if they are single objects: nothing is learnt from crowds',
-    is_fault=False,
-)
-EMPTY = Kind(
-    'data sets without images',
-    'See whether ann_file is the right one, and whether filter_cfg leaves any image',
-)
-NO_ANNOTATION = Kind(
-    'data sets without annotations', 'See whether ann_file is the right one'
-)
-OTHER_FILE = Kind(
-    "metrics on another file than the data set's",
-    'Set ann_file of the evaluator to that of the data set',
-)
+TOLERANCE = 1  # pixel beyond the border
 
 _FIELDS = dict(
     images=('id', 'file_name', 'width', 'height'),
@@ -142,7 +129,7 @@ _BACKGROUND = {'background', '__background__', '_background_'}
 
 
 def is_coco(cls: type) -> bool:
-    """Whether a data set reads its file as mmdet's CocoDataset does."""
+    """Whether a dataset class reads its file as mmdet's CocoDataset does."""
     return all(
         getattr(cls, method, cls).__qualname__ == f'CocoDataset.{method}'
         for method in ('load_data_list', 'parse_data_info')
@@ -150,14 +137,14 @@ def is_coco(cls: type) -> bool:
 
 
 def read(source: Source, config: str) -> tuple[Content | None, list[Finding]]:
-    """Read and check the annotations of a data set.
+    """Read and check the annotations of a dataset.
 
     Args:
-        source: A data set for which :func:`is_coco`.
-        config: File of the config.
+        source: A dataset whose class :func:`is_coco` accepts.
+        config: File name of the config.
 
     Returns:
-        What was read, None if nothing can be, and what was found.
+        The content, None if the file cannot be read, and the findings.
     """
     path = source.file
     try:
@@ -187,7 +174,7 @@ def read(source: Source, config: str) -> tuple[Content | None, list[Finding]]:
 
 
 def check_evaluators(source: Source, config: str) -> Iterator[Finding]:
-    """Metrics that read another file than the data set."""
+    """Find metrics that read another file than the dataset."""
     for metric in source.metrics:
         ann_file = metric.get('ann_file')
         if ann_file and os.path.realpath(ann_file) != os.path.realpath(source.file):
@@ -195,17 +182,68 @@ def check_evaluators(source: Source, config: str) -> Iterator[Finding]:
                 OTHER_FILE,
                 config,
                 f'the evaluator of {source.name} reads ann_file={ann_file}, '
-                f'the data set {source.file}',
+                f'the dataset {source.file}',
             )
 
 
+def check_box(
+    box: Sequence[float], size: tuple[int, int], area: float = 1
+) -> Kind | None:
+    """The kind of fault of a box, None if there is none.
+
+    Args:
+        box: x, y, width and height in pixels.
+        size: Width and height of the image.
+        area: Annotated area of the object.
+    """
+    if len(box) != 4 or not all(isinstance(x, Real) and isfinite(x) for x in box):
+        return NOT_A_BOX
+    x, y, w, h = box
+    if w < 1 or h < 1 or area <= 0:
+        return NO_AREA
+    width, height = size
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        return OUTSIDE
+    if (
+        min(x, y) < -TOLERANCE
+        or x + w > width + TOLERANCE
+        or y + h > height + TOLERANCE
+    ):
+        return PARTLY_OUTSIDE
+    return None
+
+
+def check_segmentation(
+    segmentation: Any, size: tuple[int, int], poly2mask: bool
+) -> Kind | None:
+    """The kind of fault of a segmentation, None if there is none.
+
+    Args:
+        segmentation: That of an annotation that is not a crowd.
+        size: Width and height of the image.
+        poly2mask: Whether the pipeline turns polygons into bitmaps.
+    """
+    if not segmentation:
+        return NO_MASK
+    if isinstance(segmentation, list):
+        is_fine = all(_is_polygon(polygon) for polygon in segmentation)
+        return None if is_fine else BAD_POLYGON
+    if (
+        not isinstance(segmentation, dict)
+        or not isinstance(segmentation.get('counts'), (list, str))
+        or tuple(segmentation.get('size', ())) != size[::-1]
+    ):
+        return BAD_RLE
+    return None if poly2mask else RLE_AS_POLYGON
+
+
 class CocoFile:
-    """Annotations, of which entries that lack a field are set aside.
+    """The content of a COCO file; entries that lack a field are set aside.
 
     Args:
         path: The file.
-        source: The data set that reads it.
-        data: What it holds.
+        source: The dataset that reads it.
+        data: Its content.
     """
 
     def __init__(self, path: str, source: Source, data: dict) -> None:
@@ -218,13 +256,12 @@ class CocoFile:
         self.images = {x['id']: x for x in images}
         self.names = [x['name'] for x in self.categories if not _is_background(x)]
         self.classes = source.classes or ()
-        self.are_classes_there = set(self.classes) <= {
-            x['name'] for x in self.categories
-        }
+        self.has_all_classes = set(self.classes) <= {x['name'] for x in self.categories}
         # mmdet skips ignored annotations, and those without an image.
         self.annotations = [x for x in self.annotations if not x.get('ignore')]
 
     def content(self) -> Content:
+        """Images, classes and numbers."""
         prefix = self.source.cfg.get('data_prefix') or {}
         folder = self.source.join(prefix.get('img', ''))
         pictures = [
@@ -236,9 +273,9 @@ class CocoFile:
             for image in self.images.values()
         ]
         num_classes = len(self.classes)
-        # Classes that come from COCO itself, not from the config, will be
-        # the categories once they are corrected.
-        if not self.are_classes_there and self.source.named_classes is None:
+        # COCO's classes are only the default here; the categories of the file
+        # should replace them.
+        if not self.has_all_classes and self.source.named_classes is None:
             num_classes = len(self.names)
         return Content(
             pictures,
@@ -250,6 +287,7 @@ class CocoFile:
         )
 
     def check_fields(self) -> Iterator[Finding]:
+        """Find entries that lack a field."""
         for part in _FIELDS:
             for i, entry in enumerate(self.data.get(part, [])):
                 missing = _missing(part, entry)
@@ -265,6 +303,7 @@ class CocoFile:
                     yield self._found(NO_CROWD_FLAG, self._name(annotation))
 
     def check_ids(self) -> Iterator[Finding]:
+        """Find duplicate ids, and categories of the same name."""
         for part in _FIELDS:
             entries = self.data.get(part, [])
             for i, count in Counter(x.get('id') for x in entries).items():
@@ -278,6 +317,7 @@ class CocoFile:
                 )
 
     def check_references(self) -> Iterator[Finding]:
+        """Find annotations of unknown images or categories."""
         images, categories = (
             {x.get('id') for x in self.data[part]} for part in ('images', 'categories')
         )
@@ -294,6 +334,7 @@ class CocoFile:
                 )
 
     def check_classes(self) -> Iterator[Finding]:
+        """Find classes that are not the categories of the file, in its order."""
         for category in self.categories:
             if _is_background(category):
                 yield self._found(
@@ -301,7 +342,7 @@ class CocoFile:
                 )
         wanted = set(self.classes)
         left_out = [name for name in self.names if name not in wanted]
-        if not self.are_classes_there:
+        if not self.has_all_classes:
             names = {x['name'] for x in self.categories}
             missing = [name for name in self.classes if name not in names]
             yield self._found(
@@ -334,6 +375,7 @@ class CocoFile:
                 )
 
     def check_boxes(self) -> Iterator[Finding]:
+        """Find boxes with faults, see :func:`check_box`."""
         for x, image in self._annotations_of_images():
             kind = check_box(x['bbox'], (image['width'], image['height']), x['area'])
             if kind is not None:
@@ -345,6 +387,7 @@ class CocoFile:
                 )
 
     def check_masks(self) -> Iterator[Finding]:
+        """Find masks with faults, see :func:`check_segmentation`."""
         if not self.source.needs_masks:
             return
         poly2mask = all(t.get('poly2mask', True) for t in walk(self.source.transforms))
@@ -362,6 +405,7 @@ class CocoFile:
                 )
 
     def check_crowds(self) -> Iterator[Finding]:
+        """Find images whose annotations are all crowds."""
         are_crowds = defaultdict(list)
         for x, image in self._annotations_of_images():
             are_crowds[image['id']].append(bool(x.get('iscrowd')))
@@ -378,35 +422,36 @@ class CocoFile:
                 )
 
     def check_emptiness(self) -> Iterator[Finding]:
+        """Find a file without annotations, or without images to use."""
         filter_cfg = self.source.cfg.get('filter_cfg') or {}
         if not self.data['images']:
             yield self._found(EMPTY, 'no images')
         elif not self.data.get('annotations'):
-            # A test set may be without, and so may images of a training set
-            # that are kept for their background or a teacher.
+            # Test sets may have none, and so may training images that are
+            # kept for their background or for a teacher model.
             keeps = filter_cfg.get('filter_empty_gt') is False
             if 'val' in self.source.splits or (self.source.is_trained and not keeps):
                 yield self._found(NO_ANNOTATION, 'no annotations')
         elif filter_cfg and not self._kept():
             yield self._found(
                 EMPTY,
-                f'none of {len(self.data["images"])} images is left by '
+                f'none of {len(self.data["images"])} images passes '
                 f'filter_cfg={dict(filter_cfg)}',
             )
 
     def _kept(self) -> list[Any]:
-        """Ids of the images after filter_cfg, as CocoDataset.filter_data."""
+        """Ids of the images that CocoDataset.filter_data keeps."""
         cfg = self.source.cfg
         filter_cfg = {} if cfg.get('test_mode') else cfg.get('filter_cfg')
         kept = list(self.images.values())
         if not filter_cfg:
             return [x['id'] for x in kept]
         if filter_cfg.get('filter_empty_gt'):
-            # All categories stand for classes that have to be corrected.
+            # If the classes are wrong, count all categories in their place.
             wanted = {
                 x['id']
                 for x in self.categories
-                if not self.are_classes_there or x['name'] in self.classes
+                if not self.has_all_classes or x['name'] in self.classes
             }
             annotated = {
                 x['image_id']
@@ -430,6 +475,15 @@ class CocoFile:
 
     def _found(self, kind: Kind, entry: str) -> Finding:
         return Finding(kind, self.path, entry)
+
+
+def _is_polygon(polygon: Any) -> bool:
+    return (
+        isinstance(polygon, list)
+        and len(polygon) >= 6
+        and len(polygon) % 2 == 0
+        and all(isinstance(x, Real) for x in polygon)
+    )
 
 
 def _is_background(category: dict) -> bool:

@@ -1,4 +1,4 @@
-"""Draws samples of the training set as the network sees them."""
+"""Draws training samples as the network sees them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,31 +13,33 @@ from torch import Tensor
 
 from ..config import type_name, walk
 
-MIN_SIDE = 224  # pixels that the text of a classification label needs
+MIN_SIDE = 224  # pixels, so that the label of a class is readable
 
 
 def draw_samples(cfg: Config, folder: Path, num_samples: int) -> list[Path]:
     """Draw samples after the pipeline and the data preprocessor.
 
-    They are spread over the training set. Normalisation is undone; what the
-    pipeline did to shapes and colours, and padding, are left as they are.
+    They are evenly spread over the training set. Normalisation is undone;
+    padding and other changes of shape or colour stay.
 
     Args:
         cfg: Config of mmpretrain, mmdet or mmseg, with a training set.
-        folder: Folder for the pictures; it is made if it is not there.
-        num_samples: How many; all if there are fewer.
+        folder: Folder for the pictures; it is created if missing.
+        num_samples: Number of samples; all if the set has fewer.
 
     Returns:
-        The files, PNG.
+        The PNG files.
 
     Raises:
-        ValueError: If there is no training set, or its samples are none of
-            images with boxes, segmentation maps or labels.
+        ValueError: If there is no training set, or its samples are not images
+            with boxes, segmentation maps or labels.
     """
     if num_samples < 1:
         raise ValueError(f'{num_samples} samples cannot be drawn: expected 1 or more')
     if not cfg.get('train_dataloader'):
-        raise ValueError(f'{cfg.filename} has no train_dataloader to draw samples of')
+        raise ValueError(
+            f'{cfg.filename} has no train_dataloader: there are no samples to draw'
+        )
     scope = cfg.get('default_scope')
     with DATASETS.switch_scope_and_registry(scope) as registry:
         dataset = registry.build(cfg.train_dataloader.dataset)
@@ -46,8 +48,8 @@ def draw_samples(cfg: Config, folder: Path, num_samples: int) -> list[Path]:
         items = [dataset[int(i)] for i in indices]
     if not all(isinstance(item['inputs'], Tensor) for item in items):
         raise ValueError(
-            'Samples are drawn that have one image each; those '
-            f'of {cfg.filename} have several'
+            f'The samples of {cfg.filename} have several images each and cannot '
+            'be drawn: expected one image each'
         )
     settings = _preprocessor_settings(cfg)
     with MODELS.switch_scope_and_registry(scope) as registry:
@@ -65,7 +67,7 @@ def draw_samples(cfg: Config, folder: Path, num_samples: int) -> list[Path]:
 
 
 def _preprocessor_settings(cfg: Config) -> dict:
-    """As the runner, and classifiers of mmpretrain, complete them."""
+    """The settings as the runner and mmpretrain's classifiers complete them."""
     settings = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     default = (
         'ClsDataPreprocessor'
@@ -73,7 +75,7 @@ def _preprocessor_settings(cfg: Config) -> dict:
         else 'BaseDataPreprocessor'
     )
     settings = {'type': default, **settings}
-    # They ask a training that runs how far it is.
+    # They need a running training, whose progress they read.
     settings.pop('batch_augments', None)
     return settings
 
@@ -81,7 +83,7 @@ def _preprocessor_settings(cfg: Config) -> dict:
 def _undo_normalization(
     cfg: Config, settings: dict, inputs: Tensor
 ) -> list[np.ndarray]:
-    """(B, C, H, W) as the network gets them -> RGB (H, W, 3) of 8 bits."""
+    """Network inputs (B, C, H, W) -> RGB images (H, W, 3), uint8."""
     stages = [settings] + [
         t for t in walk(cfg.train_dataloader.dataset) if type_name(t) == 'Normalize'
     ]
@@ -95,14 +97,14 @@ def _undo_normalization(
         to_rgb = stage.get('to_rgb', type_name(stage) == 'Normalize')
         if to_rgb or stage.get('bgr_to_rgb') or stage.get('rgb_to_bgr'):
             inputs = inputs.flip(1)
-    # Files are read as BGR.
+    # OpenMMLab reads images as BGR.
     inputs = inputs.flip(1).expand(-1, 3, -1, -1)
     images = inputs.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
     return [np.ascontiguousarray(image) for image in images]
 
 
 def _drawer(sample: Any, metainfo: dict) -> Callable[[np.ndarray, Any, str], None]:
-    """What draws an image with its sample into a file, for such samples."""
+    """The function that draws an image with its sample into a file."""
     if 'gt_instances' in sample:
         from mmdet.visualization import DetLocalVisualizer as Visualizer
     elif 'gt_sem_seg' in sample:
@@ -111,7 +113,7 @@ def _drawer(sample: Any, metainfo: dict) -> Callable[[np.ndarray, Any, str], Non
         from mmpretrain.visualization import UniversalVisualizer as Visualizer
     else:
         raise ValueError(
-            'Samples are drawn that have boxes, a segmentation map or a '
+            'Samples can be drawn if they have boxes, a segmentation map or a '
             f'label; these have {", ".join(sample.keys()) or "nothing"}'
         )
     visualizer = Visualizer()

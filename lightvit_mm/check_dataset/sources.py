@@ -1,10 +1,11 @@
-"""The data sets of a config, without their wrappers."""
+"""The datasets of a config, and what the checks read from them."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import list_from_file
 from mmengine.registry import Registry
@@ -15,19 +16,19 @@ from .report import Finding, Kind
 
 CLASS_IS_STRING = Kind(
     'classes given as a string',
-    "One class needs a comma to be a tuple: metainfo=dict(classes=('cat', ))",
+    "A tuple of one class needs a comma: metainfo=dict(classes=('cat', ))",
 )
 
 
 @dataclass(eq=False)
 class Source:
-    """A data set of a config.
+    """A dataset of a config.
 
     Args:
-        path: Where the config has it, as train_dataloader.dataset.
+        path: Its place in the config, such as train_dataloader.dataset.
         cls: Its class.
         cfg: Its config.
-        splits: For which of train, val and test it is used.
+        splits: Which of train, val and test use it.
         metrics: Configs of the metrics that evaluate on it.
     """
 
@@ -39,36 +40,40 @@ class Source:
 
     @property
     def transforms(self) -> list[dict]:
+        """The transforms of its pipeline, as configs."""
         return self.cfg.get('pipeline') or []
 
     @property
     def name(self) -> str:
+        """Its splits as text, such as 'val, test'."""
         return ', '.join(self.splits)
 
     @property
     def is_trained(self) -> bool:
+        """Whether the training reads it."""
         return 'train' in self.splits
 
     @property
     def is_evaluated(self) -> bool:
+        """Whether a metric evaluates on it."""
         return bool(self.metrics)
 
     @property
     def needs_masks(self) -> bool:
-        """Whether the pipeline or a metric reads masks of instances."""
+        """Whether the pipeline or a metric reads instance masks."""
         return any(t.get('with_mask') for t in walk(self.transforms)) or any(
             'segm' in (m.get('metric') or ()) for m in self.metrics
         )
 
     @property
     def named_classes(self) -> Any:
-        """What the config gives as classes, None if it gives none."""
+        """The classes as the config gives them, None if it gives none."""
         metainfo = self.cfg.get('metainfo') or {}
         return metainfo.get('classes', self.cfg.get('classes'))
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes, None if only the data tell."""
+        """Class names, None if only the data have them."""
         classes = self.named_classes
         if classes is None:
             classes = self.cls.METAINFO.get('classes')
@@ -85,13 +90,13 @@ class Source:
         return {}
 
     def join(self, path: str) -> str:
-        """A path of the data set, below its data_root."""
+        """A path of the dataset, below its data_root."""
         root = self.cfg.get('data_root') or ''
         return path if is_abs(path) else os.path.join(root, path)
 
     @property
     def file(self) -> str:
-        """What to name in a finding about the whole data set."""
+        """The file or folder to name in a finding about the whole dataset."""
         ann_file = self.cfg.get('ann_file')
         if ann_file:
             return self.join(ann_file)
@@ -101,7 +106,7 @@ class Source:
         return self.join(prefix) or self.path
 
     def check_classes_type(self, config: str) -> Iterator[Finding]:
-        """A name where a tuple of names belongs; a file of names is fine."""
+        """Find a name in place of a tuple of names; a file of names is fine."""
         classes = self.named_classes
         if isinstance(classes, str) and not os.path.isfile(classes):
             yield Finding(
@@ -109,15 +114,55 @@ class Source:
             )
 
 
-def find_sources(cfg: Config, registry: Registry) -> list[Source]:
-    """The data sets of all splits; equal ones are one.
+class Picture(NamedTuple):
+    """An image of a dataset.
 
     Args:
-        cfg: Config of any of the three libraries.
-        registry: Where the classes of the data sets are found.
+        path: Its file.
+        entry: How the dataset refers to it.
+        size: Annotated width and height, if any.
+        mask: File of its segmentation map, if any.
+    """
+
+    path: str
+    entry: str
+    size: tuple[int, int] | None = None
+    mask: str | None = None
+
+
+@dataclass
+class Content:
+    """The entries of a dataset.
+
+    Args:
+        pictures: The images that are files.
+        num_images: Number of images before filter_cfg.
+        num_kept: Number of images after filter_cfg.
+        num_annotations: Number of boxes, labels or segmentation maps.
+        classes: Class names, None if there are none.
+        num_classes: Number of classes in the data.
+        label_of_value: For segmentation, the label (256, ) that the library
+            assigns to each value of a map.
+    """
+
+    pictures: list[Picture]
+    num_images: int
+    num_kept: int
+    num_annotations: int
+    classes: tuple[str, ...] | None
+    num_classes: int | None
+    label_of_value: np.ndarray = field(default_factory=lambda: np.arange(256))
+
+
+def find_sources(cfg: Config, registry: Registry) -> list[Source]:
+    """The datasets of all splits; equal ones are merged.
+
+    Args:
+        cfg: Config of mmpretrain, mmdet or mmseg.
+        registry: Registry with the classes of the datasets.
 
     Raises:
-        ValueError: If there is no such class.
+        ValueError: If a class is not registered.
     """
     sources: list[Source] = []
     for split, path, leaf in datasets(cfg):
@@ -135,8 +180,8 @@ def _class(cfg: ConfigDict, path: str, registry: Registry) -> type:
     cls = registry.get(cfg.type) if isinstance(cfg.type, str) else cfg.type
     if cls is None:
         raise ValueError(
-            f'{path}.type={cfg.type!r} is not a data set of '
-            f'{registry.scope}: is its module in custom_imports?'
+            f'{path}.type={cfg.type!r} is not a dataset of {registry.scope}: '
+            'add its module to custom_imports'
         )
     return cls
 

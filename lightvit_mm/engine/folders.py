@@ -1,4 +1,4 @@
-"""What is in a folder of one's own data: classes, annotations, images, masks."""
+"""Read a folder of your own data: classes, annotations, images, masks."""
 
 import json
 import os
@@ -11,13 +11,18 @@ SPLITS = ('train', 'val')
 # Pixels of this class are ignored in training and evaluation.
 VOID = 'void'
 
-_SET_DATA_ROOT = 'Set data_root, as by --cfg-options data_root=FOLDER, to '
+_SET_DATA_ROOT = 'Set data_root, for example with --cfg-options data_root=FOLDER, to '
 
 
 # Folders of classes
 
 
 def class_folders(data_root: str, split: str) -> list[str]:
+    """The sorted names of the class folders of a split.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
     folder = Path(data_root, split)
     classes = sorted(path.name for path in folder.glob('*') if path.is_dir())
     if not classes:
@@ -32,20 +37,31 @@ def class_folders(data_root: str, split: str) -> list[str]:
 
 
 def annotation_file(root: Path, split: str) -> Path:
+    """The one JSON file for a split, in the folder or in its annotations.
+
+    Raises:
+        ValueError: If there are none or several.
+    """
     seen = sorted([*root.glob('*.json'), *root.glob('annotations/*.json')])
     found = [path for path in seen if split in path.name.lower()]
     if len(found) != 1:
         raise ValueError(
             f'There should be one *.json with {split!r} in its name in {root} '
-            f'or {root / "annotations"}, and there are {len(found)}. All '
-            f'*.json there: {", ".join(map(str, seen)) or "none"}. '
-            f"{_SET_DATA_ROOT}a folder with COCO's annotations, as train.json "
+            f'or {root / "annotations"}, but there are {len(found)}. All '
+            f'*.json files: {", ".join(map(str, seen)) or "none"}. '
+            f'{_SET_DATA_ROOT}a folder with COCO annotations such as train.json '
             'and val.json.'
         )
     return found[0]
 
 
 def read_coco(path: Path) -> dict:
+    """The content of an annotation file.
+
+    Raises:
+        ValueError: If it is not in COCO format, or lacks images, annotations
+            or categories.
+    """
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
@@ -57,7 +73,7 @@ def read_coco(path: Path) -> dict:
     ]
     if missing:
         raise ValueError(
-            f"{path} is not in COCO's format, or empty: it has no {', '.join(missing)}"
+            f'{path} is not in COCO format, or empty: it has no {", ".join(missing)}'
         )
     return content
 
@@ -65,7 +81,11 @@ def read_coco(path: Path) -> dict:
 def common_categories(
     paths: dict[str, Path], annotations: dict[str, dict]
 ) -> tuple[str, ...]:
-    """The names of the categories, which train and val have in common."""
+    """The names of the categories, in their order.
+
+    Raises:
+        ValueError: If train and val have different ones.
+    """
     train, val = (
         [
             (category['id'], category['name'])
@@ -79,11 +99,11 @@ def common_categories(
             for number, name in train + val
             if (number, name) not in train or (number, name) not in val
         ]
-        # mmdet would number the classes of one otherwise than of the other.
+        # mmdet would number the classes of train and val differently.
         what = (
             'in only one of them: ' + ', '.join(difference)
             if difference
-            else 'they are listed in another order'
+            else 'they are listed in a different order'
         )
         raise ValueError(
             f'The categories in {paths["train"]} and {paths["val"]} should '
@@ -93,7 +113,7 @@ def common_categories(
 
 
 def list_files(root: Path) -> tuple[list[str], set[str]]:
-    """Folders and files in a folder, relative to it; '.' is the folder."""
+    """All folders and files below a folder, relative to it; '.' is itself."""
     folders, files = [], set()
     for path, _, names in os.walk(root, followlinks=True):
         folder = Path(path).relative_to(root).as_posix()
@@ -116,14 +136,18 @@ def image_folder(
 ) -> str:
     """The folder, relative to the root, that has all images of a split.
 
-    Where several have, as with 0001.jpg in train and in val, the one that the
-    split is named after.
+    If several do, such as train and val with 0001.jpg in both, it is the one
+    with the split in its name.
+
+    Raises:
+        FileNotFoundError: If images are missing.
+        ValueError: If several folders have all of them.
     """
-    # Most folders fail at once, without a look for each of the images.
+    # The first image rules out most folders without looking up the others.
     holding = [folder for folder in folders if _join(folder, names[0]) in files]
     if not holding:
         raise FileNotFoundError(
-            f'{names[0]}, which {annotation_file} names, is in none of the '
+            f'{names[0]}, an image of {annotation_file}, is in none of the '
             f'folders of {root}: {", ".join(folders)}'
         )
     missing = {
@@ -135,15 +159,15 @@ def image_folder(
         folder = min(holding, key=lambda folder: len(missing[folder]))
         raise FileNotFoundError(
             f'{root / folder} lacks {len(missing[folder])} of the '
-            f'{len(names)} images that {annotation_file} names; the first is '
+            f'{len(names)} images of {annotation_file}; the first is '
             f'{missing[folder][0]}'
         )
     named = [folder for folder in found if split in folder.lower()]
     if len(found) > 1 and len(named) != 1:
         raise ValueError(
-            f'Several folders have all images that {annotation_file} names: '
-            f'{", ".join(str(root / folder) for folder in found)}. Leave '
-            f'{split!r} in the name of one of them'
+            f'Several folders have all images of {annotation_file}: '
+            f'{", ".join(str(root / folder) for folder in found)}. Exactly one '
+            f'of them should have {split!r} in its name'
         )
     return found[0] if len(found) == 1 else named[0]
 
@@ -152,38 +176,52 @@ def image_folder(
 
 
 def read_class_names(path: Path) -> list[str]:
-    """The names of the mask values 0, 1 and so on, a line each."""
+    """The names of the mask values 0, 1 and so on, one per line.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a line is empty, a name is repeated, or there are fewer
+            than two classes.
+    """
     if not path.is_file():
         raise FileNotFoundError(
-            f'There is no {path}. Write the names of the classes there, one '
+            f'There is no {path}. Write it with the names of the classes, one '
             'per line: the first line names the mask value 0, the next one 1. '
-            f'Name a value {VOID} that should not be learnt. Or set '
-            'data_root, as by --cfg-options data_root=FOLDER, to the folder '
-            'that has it.'
+            f'The name {VOID} ignores a value. Or set data_root, for example '
+            'with --cfg-options data_root=FOLDER, to the folder that has the '
+            'file.'
         )
-    # utf-8-sig: editors on Windows write a mark before the first name.
+    # utf-8-sig: editors on Windows write a byte-order mark first.
     text = path.read_text(encoding='utf-8-sig').rstrip()
     names = [line.strip() for line in text.splitlines()]
     if '' in names:
         raise ValueError(
-            f'Line {names.index("") + 1} of {path} is empty, and should name '
-            f'the mask value {names.index("")}: {VOID}, if it is not learnt'
+            f'Line {names.index("") + 1} of {path} is empty, but should name '
+            f'the mask value {names.index("")}; write {VOID} to ignore it'
         )
     classes = [name for name in names if name != VOID]
     twice = sorted({name for name in classes if classes.count(name) > 1})
     if twice:
-        raise ValueError(f'{path} has more than once: {", ".join(twice)}')
+        raise ValueError(
+            f'{path} has these names more than once: {", ".join(twice)}. Each '
+            'class needs a unique name'
+        )
     if len(classes) < 2:
         raise ValueError(
-            f'{path} should name two classes or more beside {VOID}, and names '
-            f'{", ".join(classes) or "none"}. What is around the objects is a '
-            'class as well, if it is to be told from them'
+            f'{path} should name two classes or more apart from {VOID}, but '
+            f'names {", ".join(classes) or "none"}. Name the background as a '
+            'class, too, to separate objects from it'
         )
     return names
 
 
 def image_suffix(root: Path, split: str) -> str:
-    """The suffix of a split's images, each of which has its mask."""
+    """The suffix of the images of a split.
+
+    Raises:
+        FileNotFoundError: If images or masks are missing.
+        ValueError: If the images have different suffixes.
+    """
     folder = root / 'img_dir' / split
     files = (
         list_dir_or_file(folder, list_dir=False, recursive=True)
@@ -202,14 +240,14 @@ def image_suffix(root: Path, split: str) -> str:
     suffixes = sorted({image.suffix for image in images})
     if len(suffixes) > 1:
         raise ValueError(
-            f'The images in {folder} should have one suffix, and '
-            f'have {", ".join(suffixes)}'
+            f'The images in {folder} should have one suffix, but have '
+            f'{", ".join(suffixes)}: convert or rename them'
         )
     masks = [root / 'ann_dir' / split / image.with_suffix('.png') for image in images]
     missing = [mask for mask in masks if not mask.is_file()]
     if missing:
         raise FileNotFoundError(
             f'{len(missing)} of the {len(images)} images in {folder} have no '
-            f'mask; the first that is missing is {missing[0]}'
+            f'mask; the first missing mask is {missing[0]}'
         )
     return suffixes[0]

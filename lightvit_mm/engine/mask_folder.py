@@ -1,4 +1,4 @@
-"""Masks some of whose values are not learnt. It needs mmsegmentation."""
+"""A dataset of masks in which some values are ignored; needs mmsegmentation."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from ..registry import DATASETS
 
 @DATASETS.register_module()
 class MaskFolderDataset(BaseSegDataset):
-    """mmsegmentation's data set, with names for all values of a mask.
+    """mmsegmentation's dataset, with names for all values of a mask.
 
     Args:
-        mask_classes: Names of the mask values 0, 1 and so on. Those that are
-            in ``metainfo['classes']`` are learnt and numbered as there; the
-            others become ``ignore_index``.
+        mask_classes: Names of the mask values 0, 1 and so on. Values named in
+            ``metainfo['classes']`` get their index there as label; the others
+            get ``ignore_index``.
         kwargs: Options of mmsegmentation's ``BaseSegDataset``.
     """
 
@@ -22,7 +22,7 @@ class MaskFolderDataset(BaseSegDataset):
         self.mask_classes = mask_classes
         super().__init__(**kwargs)
 
-    # mmsegmentation takes the names of the values from the class.
+    # The original reads the names of the values from the class attribute.
     def get_label_map(self, new_classes: Sequence[str]) -> dict[int, int] | None:
         """Label of each mask value, or None if they are the same."""
         if list(new_classes) == list(self.mask_classes):

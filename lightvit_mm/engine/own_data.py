@@ -1,8 +1,8 @@
-"""Runners for one's own data: one folder completes the config.
+"""Runners for your own data: one folder completes the config.
 
-The folder is ``data_root``, and what a config cannot know before it is in
-there: names and number of the classes, names of files. It is read when the
-runner is built, for by then all options are merged into the config.
+The folder is ``data_root``. It provides the class names, the number of classes
+and the file names. It is read when the runner is built, because all options
+are merged into the config by then.
 """
 
 from pathlib import Path
@@ -26,12 +26,12 @@ from .folders import (
     read_coco,
 )
 
-# Which of them each dataset of a config takes.
+# The split of the folder that each dataset of a config uses.
 _SPLIT_OF = dict(train='train', val='val', test='val')
 
 
 class OwnDataRunner(Runner):
-    """mmengine's runner, for a config that ``data_root`` completes."""
+    """mmengine's runner for a config that ``data_root`` completes."""
 
     @classmethod
     def fill(cls, cfg: Config) -> None:
@@ -42,32 +42,32 @@ class OwnDataRunner(Runner):
 
         Raises:
             OSError: If a file or a folder is missing.
-            ValueError: If they do not fit together.
+            ValueError: If files contradict each other.
         """
         raise NotImplementedError
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'OwnDataRunner':
-        """Build a runner from a config, which :meth:`fill` completes."""
+        """Complete a config with :meth:`fill` and build its runner."""
         cls.fill(cfg)
         return super().from_cfg(cfg)
 
 
 def own_data_runner(cfg: Config) -> type[OwnDataRunner] | None:
-    """The runner that completes a config, if it names one that does."""
+    """The runner class of a config if it completes configs, otherwise None."""
     runner = MMENGINE_RUNNERS.get(cfg.get('runner_type', 'Runner'))
     return runner if issubclass(runner, OwnDataRunner) else None
 
 
 def complete(cfg: Config) -> None:
-    """Complete a config in place if its runner would, else leave it alone.
+    """Complete a config in place if its runner would; otherwise do nothing.
 
     Args:
         cfg: Any config; ``runner_type`` names its runner.
 
     Raises:
         OSError: If a file or a folder in ``data_root`` is missing.
-        ValueError: If they do not fit together.
+        ValueError: If files contradict each other.
     """
     runner = own_data_runner(cfg)
     if runner is not None:
@@ -78,9 +78,9 @@ def complete(cfg: Config) -> None:
 class ClassFolderRunner(OwnDataRunner):
     """For classification: ``data_root`` holds train/CLASS/ and val/CLASS/.
 
-    The folder goes to the data sets, whose ``data_prefix`` is 'train' or
-    'val', and the number of its class folders to the head and the data
-    preprocessor.
+    It sets the folder of the datasets, whose ``data_prefix`` is 'train' or
+    'val'. It sets ``num_classes`` of the head and the data preprocessor to the
+    number of class folders.
     """
 
     @classmethod
@@ -110,14 +110,14 @@ class ClassFolderRunner(OwnDataRunner):
 
 @RUNNERS.register_module()
 class CocoFolderRunner(OwnDataRunner):
-    """For detection: ``data_root`` holds images and annotations of COCO.
+    """For detection: ``data_root`` holds images and COCO annotations.
 
-    The annotations are the one JSON file with 'train' in its name, and the
-    one with 'val', in the folder or in its ``annotations``. The images are in
-    whichever folder has all of the files that they name. Classes are numbered
-    as mmdet numbers them, by their place among the file's categories.
+    The annotations are one JSON file with 'train' in its name and one with
+    'val', in the folder itself or in ``annotations``. The images may be in any
+    folder below; the one with all files of a split is used. Classes are
+    numbered as in mmdet, in the order of the file's categories.
 
-    It works with every mmdet config that has the data sets of COCO.
+    It works with every mmdet config for COCO datasets.
     """
 
     @classmethod
@@ -129,9 +129,9 @@ class CocoFolderRunner(OwnDataRunner):
 
         Raises:
             FileNotFoundError: If an image is missing.
-            ValueError: If annotations are missing, not COCO's or have other
-                categories in train than in val, or if it is not clear which
-                of several files or folders is meant.
+            ValueError: If annotations are missing or not in COCO format, if
+                the categories of train and val differ, or if several files or
+                folders could be meant.
         """
         root = Path(cfg.data_root)
         paths = {split: annotation_file(root, split) for split in SPLITS}
@@ -156,7 +156,7 @@ class CocoFolderRunner(OwnDataRunner):
             dataset.data_root = cfg.data_root
             dataset.ann_file = paths[split].relative_to(root).as_posix()
             dataset.data_prefix = dict(img=images[split])
-            # COCO has no colours for more than 80 classes.
+            # COCO only has colours for 80 classes.
             dataset.metainfo = dict(classes=classes, palette=None)
         for name in ('val_evaluator', 'test_evaluator'):
             metrics = cfg.get(name) or []
@@ -169,12 +169,12 @@ class CocoFolderRunner(OwnDataRunner):
 class MaskFolderRunner(OwnDataRunner):
     """For segmentation: ``data_root`` holds images, masks and classes.txt.
 
-    The images are in img_dir/train and img_dir/val, and their masks of the
-    same names, as PNG, in ann_dir/train and ann_dir/val. Line k of classes.txt
-    (from 0) names the mask value k. The pixels of a class ``void`` and those
-    of value 255 are neither learnt nor evaluated.
+    The images are in img_dir/train and img_dir/val. Their masks are PNG files
+    of the same names in ann_dir/train and ann_dir/val. Line k of classes.txt,
+    from 0, names the mask value k. Pixels of the class ``void`` or of value
+    255 are ignored in training and evaluation.
 
-    The data sets are of type :class:`lightvit_mm.engine.mask_folder.MaskFolderDataset`.
+    The datasets are :class:`lightvit_mm.engine.mask_folder.MaskFolderDataset`.
     """
 
     @classmethod
@@ -186,8 +186,8 @@ class MaskFolderRunner(OwnDataRunner):
 
         Raises:
             FileNotFoundError: If images, masks or classes.txt are missing.
-            ValueError: If classes.txt does not name the classes, or images
-                have different suffixes.
+            ValueError: If classes.txt is invalid, or images have different
+                suffixes.
         """
         names = read_class_names(Path(cfg.data_root, 'classes.txt'))
         classes = tuple(name for name in names if name != VOID)

@@ -1,1 +1,1 @@
-"""What a trained model finds in images and videos, drawn and as one file."""
+"""Predicts on images and videos; draws the results and writes them to a file."""

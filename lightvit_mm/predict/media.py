@@ -1,12 +1,11 @@
-"""Images and videos, one picture at a time, and where they are drawn.
+"""Images and videos: read, and written with the results drawn in them.
 
-Pictures are BGR, uint8, (h, w, 3), as OpenCV and OpenMMLab have them.
+Pictures are BGR, uint8, (h, w, 3), as in OpenCV and OpenMMLab.
 """
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -17,7 +16,7 @@ from PIL import Image
 
 from ..files import IMAGE_SUFFIXES, written_whole
 
-# The codec in which each kind of video is written.
+# The codec that writes each kind of video.
 CODECS = {
     '.avi': 'MJPG',
     '.m4v': 'mp4v',
@@ -27,26 +26,22 @@ CODECS = {
     '.webm': 'VP80',
 }
 
-# Takes the name of a picture, the picture with what was found drawn in it
-# and, of a segmentor, the class of each pixel.
-Write = Callable[[str, np.ndarray, np.ndarray | None], None]
 
-
-class ImageFiles:
-    """Image files below a folder.
+class ImageReader:
+    """Reads image files, one at a time.
 
     Args:
-        root: The folder. Each picture is named by the path from there.
+        root: Folder. A picture is named by its path from there.
         paths: The files.
 
     Raises:
-        ValueError: If a file is none that OpenCV can read.
+        ValueError: If OpenCV cannot read a file.
     """
 
     def __init__(self, root: Path, paths: list[Path]) -> None:
         self.root = root
         self.paths = paths
-        # By their first bytes, before anything is computed.
+        # The first bytes show it, before anything is computed.
         foreign = [str(path) for path in paths if not cv2.haveImageReader(str(path))]
         if foreign:
             more = f' and {len(foreign) - 3} more' if len(foreign) > 3 else ''
@@ -68,30 +63,175 @@ class ImageFiles:
             image = cv2.imread(str(path))
             if image is None or _is_cut_short(path):
                 raise ValueError(
-                    f'The image {path} is damaged: replace or remove it. What '
-                    'was found in those before it is drawn, but not in the '
+                    f'The image {path} is damaged: replace or remove it. The '
+                    'results of the images before it are drawn, but not in the '
                     'JSON file'
                 )
             yield path.relative_to(self.root).as_posix(), image
 
-    @contextmanager
-    def drawn(self, out: Path) -> Iterator[Write]:
-        """Draw into ``out``/pictures, and classes into ``out``/masks.
+
+class VideoReader:
+    """Reads the frames of a video.
+
+    A frame is named by the video and its number, counted from 0.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If it cannot be opened or has no frame.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        trial = mmcv.VideoReader(str(path))
+        if not trial.opened or trial.read() is None:
+            raise ValueError(
+                f'The video {path} cannot be opened: it is damaged, or OpenCV '
+                'does not know its codec'
+            )
+        self._video = mmcv.VideoReader(str(path))
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return self._video.fps
+
+    def __len__(self) -> int:
+        """The number of frames that the file announces, 0 if none."""
+        return max(self._video.frame_cnt, 0)
+
+    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Names and frames."""
+        number = 0
+        for number, frame in enumerate(self._video, 1):
+            yield f'{self.path.name}/{number - 1:06d}', frame
+        if number < len(self):
+            print_log(
+                f'The video {self.path} announces {len(self)} frames, but only '
+                f'{number} could be read',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+class ImageWriter:
+    """Writes each picture, and each mask, to a file with the picture's name.
+
+    Args:
+        out: Folder of the folders pictures and masks.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def __enter__(self) -> 'ImageWriter':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def write(self, name: str, picture: np.ndarray, mask: np.ndarray | None) -> None:
+        """Write a picture, and the class of each pixel if the model has it.
 
         Raises:
             OSError: If a file cannot be written.
         """
+        _write_image(self.out / 'pictures' / name, picture)
+        if mask is not None:
+            _write_image(self.out / 'masks' / f'{name}.png', mask)
 
-        def write(name: str, picture: np.ndarray, mask: np.ndarray | None) -> None:
-            _write_image(out / 'pictures' / name, picture)
-            if mask is not None:
-                _write_image(out / 'masks' / f'{name}.png', mask)
 
-        yield write
+class VideoWriter:
+    """Writes pictures as the frames of a video, and no masks.
+
+    The file is there once the context ends without an error.
+
+    Args:
+        path: The file; its suffix is one of ``CODECS``.
+        fps: Frames per second.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path = path
+        self.fps = fps
+        self._file = written_whole(path)
+        self._video = cv2.VideoWriter()
+
+    def __enter__(self) -> 'VideoWriter':
+        self._draft = self._file.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> bool | None:
+        self._video.release()
+        return self._file.__exit__(*error)
+
+    def write(self, name: str, picture: np.ndarray, mask: np.ndarray | None) -> None:
+        """Append a picture.
+
+        Raises:
+            OSError: If the video cannot be written.
+        """
+        if not self._video.isOpened():
+            self._open(picture)
+        self._video.write(picture)
+
+    def _open(self, first: np.ndarray) -> None:
+        # Only a frame shows the size: the header of the source may rotate it.
+        h, w = first.shape[:2]
+        codec = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
+        if not self._video.open(str(self._draft), codec, self.fps, (w, h)):
+            raise OSError(
+                f'The video {self.path} cannot be written with {self.fps:g} '
+                'frames per second'
+            )
+
+
+def open_reader(path: Path, out: Path) -> ImageReader | VideoReader:
+    """A reader for the image, folder or video at a path.
+
+    Args:
+        path: An image, a folder with images in it or below, or a video.
+        out: Folder for the results; images in it are skipped.
+
+    Raises:
+        FileNotFoundError: If the path does not exist, or the folder has no
+            image.
+        ValueError: If it is of another type, damaged, or in ``out``.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f'There is no {path}: expected an image, a folder of images or a video'
+        )
+    if _is_in(path, out):
+        raise ValueError(
+            f'{path} lies in {out}, where results could replace it: choose '
+            'another folder for the results'
+        )
+    if path.is_dir():
+        return ImageReader(path, _images_below(path, out))
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return ImageReader(path.parent, [path])
+    if suffix in CODECS:
+        return VideoReader(path)
+    raise ValueError(
+        f'{path} should be a folder, an image ({", ".join(IMAGE_SUFFIXES)}) '
+        f'or a video ({", ".join(CODECS)})'
+    )
+
+
+def open_writer(
+    reader: ImageReader | VideoReader, out: Path
+) -> ImageWriter | VideoWriter:
+    """A writer into ``out``, of images for images and of a video for a video."""
+    if isinstance(reader, VideoReader):
+        return VideoWriter(out / 'pictures' / reader.path.name, reader.fps)
+    return ImageWriter(out)
 
 
 def _is_cut_short(path: Path) -> bool:
-    """Whether it is the start of a JPEG, the rest of which OpenCV makes up."""
+    """Whether it is a truncated JPEG, the rest of which OpenCV would make up."""
     if path.suffix.lower() not in ('.jpeg', '.jpg'):
         return False
     with Image.open(path) as image:
@@ -113,114 +253,12 @@ def _write_image(path: Path, image: np.ndarray) -> None:
             )
 
 
-class VideoFile:
-    """The frames of a video.
-
-    A frame is named by the video and its number, counted from 0.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ValueError: If it cannot be opened or has no frame.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        trial = mmcv.VideoReader(str(path))
-        if not trial.opened or trial.read() is None:
-            raise ValueError(
-                f'The video {path} cannot be opened: it is damaged, or in a '
-                'codec that OpenCV does not know'
-            )
-        self.reader = mmcv.VideoReader(str(path))
-
-    def __len__(self) -> int:
-        """The number of frames that the file announces, 0 if none."""
-        return max(self.reader.frame_cnt, 0)
-
-    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
-        number = 0
-        for number, frame in enumerate(self.reader, 1):
-            yield f'{self.path.name}/{number - 1:06d}', frame
-        if number < len(self):
-            print_log(
-                f'The video {self.path} announces {len(self)} frames, of '
-                f'which {number} could be read',
-                logger='current',
-                level=logging.WARNING,
-            )
-
-    @contextmanager
-    def drawn(self, out: Path) -> Iterator[Write]:
-        """Draw a video of the same name and frame rate in ``out``/pictures.
-
-        Raises:
-            OSError: If it cannot be written.
-        """
-        path = out / 'pictures' / self.path.name
-        codec = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
-        with written_whole(path) as draft:
-            video = cv2.VideoWriter()
-
-            def write(name: str, picture: np.ndarray, mask: np.ndarray | None) -> None:
-                # What a frame measures may be turned in the file's header.
-                h, w = picture.shape[:2]
-                if not video.isOpened() and not video.open(
-                    str(draft), codec, self.reader.fps, (w, h)
-                ):
-                    raise OSError(
-                        f'The video {path} cannot be written, with '
-                        f'{self.reader.fps:g} frames per second'
-                    )
-                video.write(picture)
-
-            try:
-                yield write
-            finally:
-                video.release()
-
-
-def open_source(path: Path, out: Path) -> ImageFiles | VideoFile:
-    """What is there at a path.
-
-    Args:
-        path: An image, a folder with images in it or below, or a video.
-        out: Folder for the results; images in it are left out.
-
-    Raises:
-        FileNotFoundError: If there is nothing at the path, or no image in the
-            folder.
-        ValueError: If it is none of these, damaged, or in ``out``.
-    """
-    if not path.exists():
-        raise FileNotFoundError(
-            f'There is no {path}: expected an image, a folder of images or a video'
-        )
-    if _is_in(path, out):
-        raise ValueError(
-            f'{path} lies in {out}, where results could replace '
-            'it: name another folder for them'
-        )
-    if path.is_dir():
-        return ImageFiles(path, _images_below(path, out))
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        return ImageFiles(path.parent, [path])
-    if suffix in CODECS:
-        return VideoFile(path)
-    raise ValueError(
-        f'{path} should be a folder, an image ({", ".join(IMAGE_SUFFIXES)}) '
-        f'or a video ({", ".join(CODECS)})'
-    )
-
-
 def _is_in(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
 def _images_below(folder: Path, out: Path) -> list[Path]:
-    """Image files in the order of their names, without those in ``out``."""
+    """Image files sorted by name, without those in ``out``."""
     paths = []
     for parent, folders, names in os.walk(folder):
         if _is_in(Path(parent), out):

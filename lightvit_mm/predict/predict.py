@@ -1,31 +1,102 @@
-"""Predictions in COCO's format, written while they come."""
+"""Predictions in COCO format, written image by image."""
 
 import json
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
 from mmengine.config import Config
-from rich.progress import track
+from mmengine.utils import ProgressBar
 
 from .. import __version__
 from ..config import check_installed
 from ..files import PathLike, written_whole
 from ..trained import load_trained, pipeline_of
-from .media import open_source
+from .media import open_reader, open_writer
 from .tasks import make_task
+
+LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
+FILE = 'predictions.json'
+
+
+def predict(
+    cfg: Config,
+    checkpoint: PathLike,
+    source: PathLike,
+    out: PathLike,
+    score_thr: float = 0.3,
+    device: str = 'cpu',
+) -> int:
+    """Predict on images or a video, and write drawings and a COCO file.
+
+    Writes ``out``/pictures, for a segmentor also ``out``/masks, and finally
+    ``out``/predictions.json. Holds one image in memory at a time.
+
+    Args:
+        cfg: Config of mmpretrain, mmdet or mmseg.
+        checkpoint: File or address, such as lightvit://tiny-in1k.
+        source: As for :func:`lightvit_mm.predict.media.open_reader`.
+        out: Folder for the results. Existing files are replaced.
+        score_thr: Detections are drawn and written if their score is above.
+        device: Device of the model.
+
+    Returns:
+        The number of images or frames.
+
+    Raises:
+        ValueError: If the source, the checkpoint or the config cannot be
+            used.
+        OSError: If the source is missing, or a file cannot be written.
+        ModuleNotFoundError: If a package is missing.
+    """
+    source, out = Path(source), Path(out)
+    if not 0 <= score_thr <= 1:
+        raise ValueError(f'score_thr={score_thr} should be in 0 to 1')
+    reader = open_reader(source, out)
+    _check_config(cfg)
+    model = load_trained(cfg, checkpoint, device)
+    task = make_task(model, cfg, score_thr)
+    info = dict(
+        description=f'Predictions by lightvit_mm {__version__}',
+        date_created=datetime.now().isoformat(timespec='seconds'),
+        config=str(cfg.filename),
+        checkpoint=str(checkpoint),
+        source=str(source),
+    )
+
+    _make_folder(out)
+    # An old file would describe pictures that are replaced now.
+    (out / FILE).unlink(missing_ok=True)
+    progress = ProgressBar(len(reader), file=sys.stderr)
+    try:
+        with (
+            written_whole(out / FILE) as draft,
+            open_writer(reader, out) as writer,
+            open(draft, 'w') as file,
+        ):
+            coco = CocoStream(file, info, model.dataset_meta['classes'])
+            for name, image in reader:
+                sample = task.predict(image)
+                coco.add(name, image.shape[:2], task.annotations(sample))
+                writer.write(name, task.draw(image, sample), task.mask(sample))
+                progress.update()
+            coco.close()
+    finally:
+        progress.file.write('\n')
+    return len(coco.images)
 
 
 class CocoStream:
-    """A COCO file that is written image by image.
+    """Writes a COCO file image by image.
 
     Images and annotations are numbered from 1. The id of a category is the
     index of its class, from 0.
 
     Args:
-        file: Where it is written to; it is whole after :meth:`close`.
-        info: Plain values that say where the predictions are from.
+        file: Where to write; it is complete after :meth:`close`.
+        info: Where the predictions come from, as plain values.
         classes: Names, in the order of the model's outputs.
     """
 
@@ -43,7 +114,7 @@ class CocoStream:
     def add(
         self, name: str, size: tuple[int, int], annotations: Sequence[dict]
     ) -> None:
-        """Add an image and what was found in it.
+        """Add an image and its predictions.
 
         Args:
             name: Its ``file_name``.
@@ -62,76 +133,12 @@ class CocoStream:
             self.file.write(separator + json.dumps(numbered))
 
     def close(self) -> None:
-        """Write what comes behind the last annotation."""
+        """Write what follows the last annotation."""
         images = ',\n'.join(self.images)
         self.file.write(f'\n],\n"images": [\n{images}\n]}}\n')
 
 
-LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
-FILE = 'predictions.json'
-
-
-def predict(
-    cfg: Config,
-    checkpoint: PathLike,
-    source: PathLike,
-    out: PathLike,
-    score_thr: float = 0.3,
-    device: str = 'cpu',
-) -> int:
-    """Predict, draw and describe all that is in images or a video.
-
-    It writes ``out``/pictures, of a segmentor also ``out``/masks, and last of
-    all ``out``/predictions.json. One image at a time is held in memory.
-
-    Args:
-        cfg: Config of any of the three libraries.
-        checkpoint: File or address, such as lightvit://tiny-in1k.
-        source: As for :func:`lightvit_mm.predict.media.open_source`.
-        out: Folder for the results. Files that are there are replaced.
-        score_thr: Score that a detection has to exceed to be drawn and
-            written.
-        device: Where the model runs.
-
-    Returns:
-        The number of images or frames.
-
-    Raises:
-        ValueError: If the source, the checkpoint or the config cannot be
-            used.
-        OSError: If the source is not there, or a file cannot be written.
-        ModuleNotFoundError: If a package is missing.
-    """
-    source, out = Path(source), Path(out)
-    if not 0 <= score_thr <= 1:
-        raise ValueError(f'score_thr={score_thr} should be in 0 to 1')
-    frames = open_source(source, out)
-    _check_whole(cfg)
-    model = load_trained(cfg, checkpoint, device)
-    task = make_task(model, cfg, score_thr)
-    info = dict(
-        description=f'Predictions by lightvit_mm {__version__}',
-        date_created=datetime.now().isoformat(timespec='seconds'),
-        config=str(cfg.filename),
-        checkpoint=str(checkpoint),
-        source=str(source),
-    )
-
-    _make_folder(out)
-    # One that is there is about the pictures that are replaced now.
-    (out / FILE).unlink(missing_ok=True)
-    with written_whole(out / FILE) as draft, frames.drawn(out) as write:
-        with open(draft, 'w') as file:
-            coco = CocoStream(file, info, model.dataset_meta['classes'])
-            for name, image in track(frames, 'Predicting'):
-                sample = task.predict(image)
-                coco.add(name, image.shape[:2], task.annotations(sample))
-                write(name, task.draw(image, sample), task.mask(sample))
-            coco.close()
-    return len(coco.images)
-
-
-def _check_whole(cfg: Config) -> None:
+def _check_config(cfg: Config) -> None:
     scope = cfg.get('default_scope')
     if scope not in LIBRARIES:
         raise ValueError(
@@ -148,5 +155,5 @@ def _make_folder(out: Path) -> None:
     except OSError as error:
         raise OSError(
             f'The folder {out} for the results cannot be made '
-            f'({error.strerror}): name another'
+            f'({error.strerror}): choose another'
         ) from error

@@ -1,6 +1,7 @@
-"""mm's inferencers, with one face for the three libraries.
+"""OpenMMLab's inferencers, with one interface for the three libraries.
 
-A sample is what a model returns for an image: mm's data sample, on the CPU.
+A sample is what a model returns for an image: OpenMMLab's data sample, on the
+CPU.
 """
 
 from typing import Any
@@ -13,16 +14,16 @@ from torch import nn
 
 from ..config import check_installed
 
-TOP = 5  # classes of a classified image
-SIDE = 224  # pixels that the shorter side of its picture has at least
-OPACITY = 0.5  # of the colours of a segmented image
+TOP = 5  # classes listed for an image
+SIDE = 224  # least pixels of the shorter side of a drawn classification
+OPACITY = 0.5  # of the colours that a segmentor draws
 
 
 class Task:
-    """A model that predicts and draws what it has predicted.
+    """A model that predicts, and draws its predictions.
 
     Args:
-        inferencer: mm's, on the model.
+        inferencer: OpenMMLab's inferencer, with the model.
     """
 
     def __init__(self, inferencer: Any) -> None:
@@ -34,7 +35,7 @@ class Task:
         return self.inferencer.forward(batch)[0].cpu()
 
     def annotations(self, sample: Any) -> list[dict]:
-        """A sample for :meth:`lightvit_mm.predict.predict.CocoStream.add`."""
+        """The annotations for :meth:`lightvit_mm.predict.predict.CocoStream.add`."""
         raise NotImplementedError
 
     def draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
@@ -43,30 +44,28 @@ class Task:
         return mmcv.rgb2bgr(rgb)
 
     def _draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
-        """RGB to RGB, as the visualizers have it."""
+        """Draw in RGB, as the visualizers do."""
         raise NotImplementedError
 
     def mask(self, sample: Any) -> np.ndarray | None:
-        """The class of each pixel, (h, w), if the model is a segmentor."""
+        """The class of each pixel (h, w), None if the model is not a segmentor."""
         return None
 
 
 class Classification(Task):
-    """The most likely classes; the first is drawn.
+    """Lists the most likely classes and draws the first.
 
-    Small images are enlarged for that, or it could not be read.
+    Small images are enlarged, so that its name is readable.
     """
 
-    def __init__(self, model: nn.Module, cfg: Config) -> None:
-        from mmpretrain.apis import ImageClassificationInferencer
+    def __init__(self, inferencer: Any) -> None:
         from mmpretrain.visualization import UniversalVisualizer
 
-        model._config = cfg
-        model._dataset_meta = model.dataset_meta
-        super().__init__(ImageClassificationInferencer(model, False))
+        super().__init__(inferencer)
         self.visualizer = UniversalVisualizer()
 
     def annotations(self, sample: Any) -> list[dict]:
+        """One annotation per class: category_id and score."""
         scores = sample.pred_score
         top = scores.topk(min(TOP, len(scores)))
         return [
@@ -85,30 +84,28 @@ class Classification(Task):
 
 
 class Detection(Task):
-    """Boxes, and masks if the model has them.
+    """Finds boxes, and masks if the model predicts them.
 
     Args:
-        model: Detector.
-        cfg: Its config.
-        score_thr: Score that a detection has to exceed.
+        inferencer: As for :class:`Task`.
+        score_thr: Detections are kept if their score is above.
     """
 
-    def __init__(self, model: nn.Module, cfg: Config, score_thr: float) -> None:
-        from mmdet.apis import DetInferencer
-
-        cfg.setdefault('visualizer', dict(type='DetLocalVisualizer'))
-        super().__init__(_on_model(DetInferencer, model)(cfg))
+    def __init__(self, inferencer: Any, score_thr: float) -> None:
+        super().__init__(inferencer)
         self.score_thr = score_thr
 
     def predict(self, image: np.ndarray) -> Any:
+        """The sample of an image, without the detections of low score."""
         _, batch = next(self.inferencer.preprocess([image]))
         sample = self.inferencer.forward(batch)[0].cpu()
         found = sample.pred_instances
-        # As the visualizer chooses.
+        # The same comparison as in the visualizer.
         sample.pred_instances = found[found.scores > self.score_thr]
         return sample
 
     def annotations(self, sample: Any) -> list[dict]:
+        """One annotation per detection, with its mask as RLE if there is one."""
         found = self.inferencer.pred2dict(sample)
         annotations = []
         for label, score, (x1, y1, x2, y2) in zip(
@@ -138,24 +135,19 @@ class Detection(Task):
 
 
 class Segmentation(Task):
-    """The class of each pixel."""
+    """Finds the class of each pixel."""
 
-    def __init__(self, model: nn.Module, cfg: Config) -> None:
-        check_installed('pycocotools')
-        from mmseg.apis import MMSegInferencer
-
-        cfg.setdefault('visualizer', dict(type='SegLocalVisualizer'))
-        super().__init__(_on_model(MMSegInferencer, model)(cfg))
-        # mm's own sorts all pixels of the class in Python, which takes ten
-        # times as long as the network.
-        self.inferencer.visualizer._get_center_loc = label_place
-        num_classes = len(model.dataset_meta['classes'])
+    def __init__(self, inferencer: Any) -> None:
+        super().__init__(inferencer)
+        num_classes = len(inferencer.model.dataset_meta['classes'])
         self.dtype = np.uint8 if num_classes <= 256 else np.uint16
 
     def mask(self, sample: Any) -> np.ndarray:
+        """The class of each pixel (h, w), uint8 or, for many classes, uint16."""
         return sample.pred_sem_seg.data[0].numpy().astype(self.dtype)
 
     def annotations(self, sample: Any) -> list[dict]:
+        """One annotation per class in the image, with its pixels as RLE."""
         from pycocotools.mask import area, encode, toBbox
 
         mask = self.mask(sample)
@@ -179,33 +171,6 @@ class Segmentation(Task):
         )[0]
 
 
-def label_place(mask: np.ndarray) -> np.ndarray:
-    """Where mmseg writes the name of a class: x, y.
-
-    It is the middle pixel in the row that has the most.
-
-    Args:
-        mask: The pixels of the class, (h, w), 0 or 1.
-    """
-    y = mask.sum(axis=1).argmax()
-    columns = mask[y].nonzero()[0]
-    return np.array([columns[len(columns) // 2], y])
-
-
-def _on_model(inferencer: type, model: nn.Module) -> type:
-    """An inferencer for a model that is loaded.
-
-    Its own loading only warns of weights that do not fit, and looks for the
-    test data.
-    """
-
-    class OnModel(inferencer):
-        def _init_model(self, *args: Any) -> nn.Module:
-            return model
-
-    return OnModel
-
-
 def make_task(model: nn.Module, cfg: Config, score_thr: float) -> Task:
     """The task of a model.
 
@@ -218,12 +183,65 @@ def make_task(model: nn.Module, cfg: Config, score_thr: float) -> Task:
     Raises:
         ModuleNotFoundError: If a package is missing.
     """
+    if cfg.default_scope == 'mmseg':
+        check_installed('pycocotools')
     if 'visualizer' in cfg:
-        # Pictures go where they are wanted, and nowhere else.
+        # The tasks write the pictures themselves.
         cfg.visualizer.vis_backends = []
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        inferencer = _make_inferencer(model, cfg)
         if cfg.default_scope == 'mmdet':
-            return Detection(model, cfg, score_thr)
+            return Detection(inferencer, score_thr)
         if cfg.default_scope == 'mmseg':
-            return Segmentation(model, cfg)
-        return Classification(model, cfg)
+            return Segmentation(inferencer)
+        return Classification(inferencer)
+
+
+def _make_inferencer(model: nn.Module, cfg: Config) -> Any:
+    """OpenMMLab's inferencer for a loaded model.
+
+    The inferencers expect to load the model themselves, which only warns if
+    weights do not fit. They have no public way to take a loaded model with
+    its config, so this function sets private members, and no other does.
+    """
+    if cfg.default_scope == 'mmpretrain':
+        from mmpretrain.apis import ImageClassificationInferencer
+
+        # Set by get_model; the inferencer reads the test pipeline from it.
+        model._config = cfg
+        return ImageClassificationInferencer(
+            model, pretrained=False, classes=model.dataset_meta['classes']
+        )
+    if cfg.default_scope == 'mmdet':
+        from mmdet.apis import DetInferencer as Inferencer
+
+        visualizer = 'DetLocalVisualizer'
+    else:
+        from mmseg.apis import MMSegInferencer as Inferencer
+
+        visualizer = 'SegLocalVisualizer'
+
+    class LoadedInferencer(Inferencer):
+        def _init_model(self, *args: Any) -> nn.Module:
+            return model
+
+    cfg.setdefault('visualizer', dict(type=visualizer))
+    inferencer = LoadedInferencer(cfg)
+    if cfg.default_scope == 'mmseg':
+        # The original sorts all pixels of a class in Python, which takes ten
+        # times as long as the network.
+        inferencer.visualizer._get_center_loc = label_place
+    return inferencer
+
+
+def label_place(mask: np.ndarray) -> np.ndarray:
+    """Where mmseg writes the name of a class: x, y.
+
+    This is the middle pixel of the class in the row with the most of them.
+
+    Args:
+        mask: The pixels of the class, (h, w), 0 or 1.
+    """
+    y = mask.sum(axis=1).argmax()
+    columns = mask[y].nonzero()[0]
+    return np.array([columns[len(columns) // 2], y])

@@ -1,4 +1,4 @@
-"""The runner for folders of classes."""
+"""The runner for class folders."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def test_one_option_trains_on_any_folder(tool, folder, tmp_path):
     tools = dict(own=ROOT, mmpretrain=Path(mmpretrain.__file__).parent / '.mim')[tool]
     options = dict(
         data_root=folder,
-        # There are no weights to download; the rest is for speed.
+        # Nothing is downloaded; the rest is for speed.
         **{
             'model.backbone.init_cfg': None,
             'model.neck.init_cfg': None,
@@ -76,7 +76,7 @@ def test_one_option_trains_on_any_folder(tool, folder, tmp_path):
         check=True,
     )
 
-    # What is written is whole: it is used without the folder.
+    # The written config and checkpoint work without the folder.
     from mmpretrain import get_model
 
     path = str(tmp_path / 'work/epoch_1.pth')
@@ -87,7 +87,7 @@ def test_one_option_trains_on_any_folder(tool, folder, tmp_path):
     assert weights['head.fc.bias'].shape == (3,)
 
 
-def test_classes_go_to_every_part(folder, tmp_path):
+def test_the_classes_reach_model_and_datasets(folder, tmp_path):
     pytest.importorskip('mmpretrain')
     runner = RUNNERS.build(finetune_config(folder, tmp_path))
     assert runner.model.head.fc.out_features == 3

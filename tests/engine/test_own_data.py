@@ -1,6 +1,6 @@
-"""From an empty folder to a trained model, with data_root alone.
+"""From an empty folder to a trained model, with only data_root set.
 
-The same for a classifier is in test_engine.py.
+Classifiers are tested in test_class_folders.py.
 """
 
 import copy
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 DETECTOR = ROOT / 'configs/finetune_mask_rcnn_lightvit_t.py'
 SEGMENTOR = ROOT / 'configs/finetune_semantic_fpn_lightvit_t.py'
 
-# A network and a loader that start at once.
+# A network and a loader that start quickly.
 SMALL = {
     'model.backbone.init_cfg': None,
     'model.backbone.arch._delete_': True,
@@ -44,7 +44,7 @@ SMALL = {
 
 
 def train(config, folder, work_dir, options, num_processes=1):
-    """Run the tools elsewhere; their log, and the last results."""
+    """Run the tools in another folder; return their log and the last results."""
     options = {'data_root': folder, **SMALL, **options}
     command = [sys.executable, ROOT / 'tools/train.py', config]
     if num_processes > 1:
@@ -64,7 +64,7 @@ def checkpoint(path):
     return content['meta']['dataset_meta']['classes'], content['state_dict']
 
 
-# Most of the time of a short test.
+# Reading takes most of the time of a short test.
 read_config = functools.lru_cache(maxsize=None)(Config.fromfile)
 
 
@@ -89,7 +89,7 @@ def test_other_configs_are_left_alone():
 
 # Detection
 
-# Neither in the order of the ids nor without gaps.
+# The ids are neither sorted nor consecutive.
 CATEGORIES = {7: 'seven', 2: 'two', 5: 'five'}
 
 
@@ -112,8 +112,8 @@ def keep_categories(content):
 
 @pytest.fixture
 def scenes(digits, tmp_path):
-    """Annotations in a folder of their own, images in others; the names of
-    the images of val are in train as well."""
+    """Annotations in one folder, images in others; train has the file names of
+    val, too."""
     root = tmp_path / 'scenes'
     for split in ('train', 'val'):
         shutil.copytree(digits / 'detection' / split, root / split / 'images')
@@ -166,7 +166,7 @@ def test_a_detector_from_an_empty_folder(scenes, tmp_path):
     head = 'roi_head.bbox_head.fc_cls.bias'
     assert weights[head].shape == (4,)
     assert weights['roi_head.mask_head.conv_logits.bias'].shape == (3,)
-    # What is written is whole: it is used without the folder.
+    # The written config works without the folder.
     written = Config.fromfile(tmp_path / 'work' / DETECTOR.name)
     assert written.model.roi_head.bbox_head.num_classes == 3
 
@@ -215,12 +215,12 @@ def test_any_detector_takes_the_number_of_classes(config, parts, scenes):
     assert len(build(cfg, 'val')) == 4
 
 
-def test_layouts_of_images(scenes):
-    """Names with folders, beside the annotations, in one folder for both."""
+def test_file_names_may_contain_folders(scenes):
+    """Annotations and images of both splits are in one folder."""
     for split in ('train', 'val'):
         shutil.move(annotation_file(scenes, split), scenes / f'{split}.json')
 
-        def name_folder(content):
+        def name_folder(content, split=split):
             for image in content['images']:
                 image['file_name'] = f'{split}/images/{image["file_name"]}'
 
@@ -230,7 +230,7 @@ def test_layouts_of_images(scenes):
         scenes / 'val/images/0000.jpg'
     )
 
-    # Also over a link, which may be all that FOLDER has of the images.
+    # Links are followed: FOLDER may only link to the images.
     shutil.move(scenes / 'val', scenes.parent / 'elsewhere')
     (scenes / 'val').symlink_to(scenes.parent / 'elsewhere')
     completed(DETECTOR, scenes)
@@ -297,14 +297,14 @@ def misuse_ambiguous(root):
             'digits_val2024.json is not .* no images, annotations, categories',
         ),
         (misuse_other_category, r'in only one of them: nine \(id 9\)'),
-        (misuse_other_order, 'in another order'),
+        (misuse_other_order, 'in a different order'),
         (
             misuse_missing_images,
             'scenes/train/images lacks 2 of the 8 images.*the first is 0002.jpg',
         ),
         (
             misuse_no_image,
-            '0000.jpg, which .*digits_train2024.json names, is in none of the '
+            '0000.jpg, an image of .*digits_train2024.json, is in none of the '
             r'folders of .*scenes: \., annotations',
         ),
         (
@@ -315,7 +315,7 @@ def misuse_ambiguous(root):
     ],
     ids=lambda value: getattr(value, '__name__', ''),
 )
-def test_misuse_of_a_coco_folder(misuse, message, scenes):
+def test_misuse_of_a_coco_folder_is_explained(misuse, message, scenes):
     misuse(scenes)
     with pytest.raises((ValueError, OSError), match=message):
         completed(DETECTOR, scenes)
@@ -326,7 +326,7 @@ def test_misuse_of_a_coco_folder(misuse, message, scenes):
 
 @pytest.fixture
 def masks(tmp_path):
-    """Images of grey squares, with masks that say which grey it is."""
+    """Images of grey squares, and masks that number the greys."""
     rng = np.random.default_rng(0)
     root = tmp_path / 'masks'
     for split, number, suffix in (('train', 4, '.png'), ('val', 2, '.jpg')):
@@ -433,12 +433,12 @@ def misuse_no_masks(root):
     [
         (
             misuse_no_names,
-            'There is no .*masks/classes.txt. Write the names .* '
+            'There is no .*masks/classes.txt. Write it with the names .* '
             'one per line: the first line names the mask value 0',
         ),
         (
             write_names('sky\n\nroad\n'),
-            'Line 2 of .*classes.txt is empty, and should name the mask value 1',
+            'Line 2 of .*classes.txt is empty, but should name the mask value 1',
         ),
         (write_names('sky\nroad\nsky\n'), 'more than once: sky'),
         (write_names('void\nroad\n'), 'two classes or more .* names road'),
@@ -452,7 +452,7 @@ def misuse_no_masks(root):
     ],
     ids=lambda value: getattr(value, '__name__', ''),
 )
-def test_misuse_of_a_mask_folder(misuse, message, masks):
+def test_misuse_of_a_mask_folder_is_explained(misuse, message, masks):
     misuse(masks)
     with pytest.raises((ValueError, OSError), match=message):
         completed(SEGMENTOR, masks)

@@ -1,0 +1,124 @@
+"""Faults in datasets that are not COCO's."""
+
+import numpy as np
+import pytest
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+from lightvit_mm.check_dataset import any_dataset, check, coco, sources
+
+from .datasets import only, read_config, write_image
+
+VOC = """
+<annotation>
+  <size><width>40</width><height>30</height><depth>3</depth></size>
+  <object><name>cat</name><bndbox><xmin>{x1}</xmin><ymin>1</ymin>
+    <xmax>{x2}</xmax><ymax>30</ymax></bndbox></object>
+</annotation>
+"""
+
+
+@pytest.mark.parametrize(
+    'x1, x2, kind',
+    [
+        (1, 40, None),
+        (9, 9, coco.NO_AREA),
+        (30, 50, coco.PARTLY_OUTSIDE),
+    ],
+)
+def test_boxes_of_other_formats_are_checked(tmp_path, x1, x2, kind):
+    pytest.importorskip('mmdet')
+    image = write_image(tmp_path / 'JPEGImages/0.jpg')
+    (tmp_path / 'Annotations').mkdir()
+    (tmp_path / 'Annotations/0.xml').write_text(VOC.format(x1=x1, x2=x2))
+    (tmp_path / 'train.txt').write_text('0\n')
+    dataset = dict(
+        type='VOCDataset',
+        data_root=str(tmp_path),
+        ann_file='train.txt',
+        data_prefix=dict(sub_data_root=''),
+        pipeline=[dict(type='LoadImageFromFile')],
+    )
+    report = check.check(
+        read_config(dict(default_scope='mmdet', train_dataloader=dict(dataset=dataset)))
+    )
+    if kind is None:
+        assert report.findings == []
+        assert 'train: 1 images, 1 annotations, 20 classes' in str(report)
+    else:
+        found = only(report, kind, image)
+        assert f'instance 0: x, y, width, height [{x1 - 1}, 0,' in found[0]
+
+
+def test_an_unsupported_dataset_is_a_note():
+
+    class Tensors:
+        pass
+
+    report = check.check(
+        read_config(dict(train_dataloader=dict(dataset=dict(type=Tensors))))
+    )
+    assert only(report, any_dataset.NOT_READ, 'train_dataloader.dataset') == [
+        Tensors.__name__
+    ]
+
+
+@pytest.mark.parametrize('reduce_zero_label', [False, True])
+@pytest.mark.parametrize('subset', [False, True])
+def test_labels_equal_those_of_mmseg(maps, reduce_zero_label, subset):
+    from mmseg.datasets import LoveDADataset
+    from mmseg.datasets.transforms import LoadAnnotations
+    from mmseg.registry import DATASETS
+
+    path = maps.write_map('train', 1, range(256))
+    dataset = maps.train()
+    dataset.update(
+        type='LoveDADataset', img_suffix='.jpg', reduce_zero_label=reduce_zero_label
+    )
+    dataset['metainfo'] = dict(
+        classes=('road', 'background') if subset else LoveDADataset.METAINFO['classes']
+    )
+    cfg = read_config(maps.cfg)
+    [source, _] = sources.find_sources(cfg, DATASETS)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        content, _ = any_dataset.read(source, DATASETS, None)
+        results = dict(DATASETS.build(dict(dataset, pipeline=[])).get_data_info(1))
+    assert results['seg_map_path'] == str(path)
+    LoadAnnotations().transform(results)
+    read = np.array(Image.open(path))
+    np.testing.assert_array_equal(content.label_of_value[read], results['gt_seg_map'])
+
+
+@pytest.mark.parametrize(
+    'change, kind',
+    [
+        (dict(img_suffix='.bmp'), any_dataset.EMPTY),
+        (
+            dict(data_prefix=dict(img_path='no', seg_map_path='no')),
+            any_dataset.NOT_BUILT,
+        ),
+    ],
+)
+def test_a_segmentation_set_without_images_is_found(maps, change, kind):
+    maps.train().update(change)
+    folder = maps.root / maps.train()['data_prefix']['img_path']
+    only(maps.check(), kind, folder)
+
+
+def test_empty_folders_are_found(folders):
+    for path in (folders.root / 'val').rglob('*.jpg'):
+        path.unlink()
+    found = only(folders.check(), any_dataset.NOT_BUILT, folders.root / 'val')
+    assert 'Found 0 files' in found[0]
+
+
+def test_a_label_outside_the_classes_is_found(folders):
+    lines = 'a/0.jpg 0\nb/1.jpg 2\n'
+    (folders.root / 'val.txt').write_text(lines)
+    folders.cfg['val_dataloader']['dataset'].update(
+        ann_file='val.txt', metainfo=dict(classes=('a', 'b'))
+    )
+    found = only(
+        folders.check(), any_dataset.UNKNOWN_LABEL, folders.root / 'val/b/1.jpg'
+    )
+    assert 'label 2' in found[0]

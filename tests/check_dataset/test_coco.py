@@ -1,0 +1,204 @@
+"""Faults in COCO files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lightvit_mm.check_dataset import check, coco
+
+from .datasets import HEIGHT, WIDTH, add_category, change, only, without
+
+RLE = dict(counts=[0, WIDTH * HEIGHT], size=[HEIGHT, WIDTH])
+
+
+@pytest.mark.parametrize('fault, kind, entries', [
+    (change(1, bbox=[5, 5, 0, 8]), coco.NO_AREA,
+     ['annotation 1 of 0.jpg: bbox [5, 5, 0, 8]']),
+    (change(1, area=0), coco.NO_AREA, ['area 0']),
+    (change(2, bbox=[40, 5, 9, 8]), coco.OUTSIDE,
+     ['annotation 2 of 1.jpg: bbox [40, 5, 9, 8]']),
+    (change(2, bbox=[35, 5, 9, 8]), coco.PARTLY_OUTSIDE,
+     ['annotation 2 of 1.jpg']),
+    (change(2, bbox=[5, 9, 8]), coco.NOT_A_BOX, ['annotation 2 of 1.jpg']),
+    (change(2, bbox=[5, 9, 8, float('nan')]), coco.NOT_A_BOX, ['nan']),
+    (without(3, 'segmentation'), coco.NO_MASK, ['annotation 3 of 1.jpg']),
+    (change(3, segmentation=[]), coco.NO_MASK, ['annotation 3 of 1.jpg']),
+    (change(3, segmentation=[[1, 2, 3, 4]]), coco.BAD_POLYGON,
+     ['annotation 3 of 1.jpg: segmentation [[1, 2, 3, 4]]']),
+    (change(3, segmentation=[1, 2, 3, 4, 5, 6]), coco.BAD_POLYGON,
+     ['annotation 3']),
+    (change(3, segmentation=dict(RLE, size=[WIDTH, HEIGHT])),
+     coco.BAD_RLE, ['annotation 3']),
+    (lambda data: data['categories'][1].update(name='Dog'), coco.CLASSES,
+     ['only in the config: dog; only in the file: Dog']),
+    (add_category('cow', 2), coco.LEFT_OUT,
+     ["category 9, 'cow': 2 annotations"]),
+    (lambda data: data['categories'].reverse(), coco.ORDER,
+     ["class 0 is 'dog' in the file and 'cat' in the config",
+      "class 1 is 'cat' in the file and 'dog' in the config"]),
+    (add_category('background', 0), coco.BACKGROUND,
+     ["category 9, 'background'"]),
+    (lambda data: data['images'].append(data['images'][0]), coco.DUPLICATED,
+     ['2 images have the id 0']),
+    (change(2, id=1), coco.DUPLICATED, ['2 annotations have the id 1']),
+    (lambda data: data['categories'].append(dict(id=7, name='cow')),
+     coco.DUPLICATED, ['2 categories have the id 7']),
+    (lambda data: data['categories'].append(dict(id=8, name='dog')),
+     coco.DUPLICATED, ["2 categories have the name 'dog'"]),
+    (change(2, image_id=70), coco.UNKNOWN,
+     ['annotation 2: there is no image 70']),
+    (change(2, category_id=1), coco.UNKNOWN,
+     ['annotation 2 of 1.jpg: there is no category 1']),
+    (without(2, 'area'), coco.NO_FIELD,
+     ['annotations[2] (id 2) has no area']),
+    (lambda data: data['images'][2].pop('height'), coco.NO_FIELD,
+     ['images[2] (id 2) has no height']),
+    (lambda data: [x.update(iscrowd=1) for x in data['annotations'][:2]],
+     coco.CROWD_IMAGE, ['image 0 (0.jpg): 2 annotations']),
+    (lambda data: [x.update(iscrowd=1) for x in data['annotations']],
+     coco.ONLY_CROWDS, ['all 6 annotations']),
+    (lambda data: data.update(images=[], annotations=[]), coco.EMPTY,
+     ['no images']),
+    (lambda data: data.update(annotations=[]), coco.NO_ANNOTATION,
+     ['no annotations']),
+    (lambda data: data.pop('categories'), coco.UNREADABLE,
+     ['it has no categories']),
+])  # fmt: skip
+def test_a_fault_in_annotations_is_found(pets, fault, kind, entries):
+    fault(pets.data['train'])
+    found = only(pets.check(), kind, pets.root / 'train.json')
+    assert len(found) >= len(entries)
+    assert all(entry in text for entry, text in zip(entries, found))
+
+
+def test_unusual_but_valid_annotations_are_fine(pets):
+    first, second, third, *_ = pets.data['train']['annotations']
+    first.update(bbox=[-1, 5, 12, 25.9])
+    second.update(segmentation=RLE)
+    third.update(iscrowd=1, segmentation=None)
+    assert pets.check().findings == []
+
+
+def test_a_missing_iscrowd_is_found_only_where_it_is_evaluated(pets):
+    without(1, 'iscrowd')(pets.data['val'])
+    without(1, 'iscrowd')(pets.data['train'])
+    found = only(pets.check(), coco.NO_CROWD_FLAG, pets.root / 'val.json')
+    assert found == ['annotation 1 of 0.jpg']
+
+
+def test_masks_are_needed_only_where_they_are_read(pets):
+    for data in pets.data.values():
+        for annotation in data['annotations']:
+            del annotation['segmentation']
+    kinds = {x.kind for x in pets.check().findings}
+    assert kinds == {coco.NO_MASK}
+    for split in ('train', 'val', 'test'):
+        dataset = pets.cfg[f'{split}_dataloader']['dataset']
+        dataset['pipeline'] = [dict(type='LoadImageFromFile')]
+    # The metric still reads them.
+    found = only(pets.check(), coco.NO_MASK, pets.root / 'val.json')
+    assert len(found) == 4
+    pets.cfg['val_evaluator']['metric'] = 'bbox'
+    assert pets.check().findings == []
+
+
+def test_a_val_set_without_annotations_is_found(pets):
+    pets.data['val']['annotations'] = []
+    only(pets.check(), coco.NO_ANNOTATION, pets.root / 'val.json')
+
+
+def test_a_test_set_may_have_no_annotations(pets):
+    (pets.root / 'test.json').write_text(
+        json.dumps(dict(pets.data['val'], annotations=[]))
+    )
+    pets.cfg['test_dataloader']['dataset']['ann_file'] = 'test.json'
+    pets.cfg['test_evaluator'] = dict(
+        pets.cfg['val_evaluator'], ann_file=str(pets.root / 'test.json')
+    )
+    report = pets.check()
+    assert report.findings == []
+    assert 'test: 2 images, 0 annotations, 2 classes' in str(report)
+
+
+def test_a_missing_annotation_file_is_found(pets):
+    pets.cfg['train_dataloader']['dataset']['ann_file'] = 'no.json'
+    assert (
+        'No such file' in only(pets.check(), coco.UNREADABLE, pets.root / 'no.json')[0]
+    )
+
+
+def test_a_file_that_is_not_json_is_found(pets):
+    config = pets.config()
+    (pets.root / 'train.json').write_text('{"images": [')
+    only(check.check(config), coco.UNREADABLE, pets.root / 'train.json')
+
+
+def test_a_filter_that_keeps_no_image_is_found(pets):
+    pets.cfg['train_dataloader']['dataset']['filter_cfg']['min_size'] = 32
+    found = only(pets.check(), coco.EMPTY, pets.root / 'train.json')
+    assert 'none of 3 images' in found[0] and "'min_size': 32" in found[0]
+
+
+def test_rle_in_place_of_polygons_is_found(pets):
+    pets.cfg['train_dataloader']['dataset']['pipeline'][1] = dict(
+        type='LoadAnnotations', with_mask=True, poly2mask=False
+    )
+    change(2, segmentation=RLE)(pets.data['train'])
+    found = only(pets.check(), coco.RLE_AS_POLYGON, pets.root / 'train.json')
+    assert 'annotation 2 of 1.jpg' in found[0]
+
+
+def test_a_metric_on_another_file_is_found(pets):
+    pets.cfg['val_evaluator'] = dict(
+        pets.cfg['val_evaluator'], ann_file='data/coco/val.json'
+    )
+    found = only(pets.check(), coco.OTHER_FILE, 'own.py')
+    assert 'data/coco/val.json' in found[0]
+    assert str(pets.root / 'val.json') in found[0]
+
+
+def test_the_default_classes_of_coco_are_found(pets):
+    for split in ('train', 'val', 'test'):
+        del pets.cfg[f'{split}_dataloader']['dataset']['metainfo']
+    report = pets.check()
+    assert {x.kind for x in report.findings} == {coco.CLASSES}
+    assert {x.file for x in report.findings} == {
+        str(pets.root / 'train.json'),
+        str(pets.root / 'val.json'),
+    }
+    # A wrong head is found in the same run.
+    pets.cfg['model']['roi_head']['mask_head']['num_classes'] = 80
+    assert 'mask_head.num_classes=80, the data have 2' in str(pets.check())
+
+
+def test_mmdet_skips_the_annotations_reported_as_skipped(pets):
+    from mmdet.datasets import CocoDataset
+
+    rng = np.random.default_rng(0)
+    annotations = pets.data['train']['annotations']
+    for i in range(6, 2000):
+        bbox = rng.integers([-15, -15, 0, 0], [45, 35, 12, 12]).tolist()
+        annotations.append(
+            dict(
+                annotations[0],
+                id=i,
+                image_id=int(rng.integers(3)),
+                category_id=int(rng.integers(2, 8)),
+                bbox=bbox,
+                area=int(rng.integers(9)),
+                mark=i,
+            )
+        )
+    report = pets.check()
+    found = {
+        int(x.entry.split()[1].rstrip(':'))
+        for x in report.findings
+        if x.kind in (coco.NO_AREA, coco.OUTSIDE, coco.UNKNOWN)
+    }
+    config = pets.config().train_dataloader.dataset
+    config.pop('type')
+    config.pipeline = []
+    dataset = CocoDataset(**config)
+    kept = sum(len(dataset.get_data_info(i)['instances']) for i in range(3))
+    assert 200 < len(found) < 1800 and kept == 2000 - len(found)
