@@ -108,6 +108,7 @@ def test_tool_accepts_command(line, monkeypatch):
 def pages_to_run():
     """Each distinct step once, on the first page that has it.
 
+    A step that needs the output of another must stand on the first page of both.
     `make` is left out: CI calls it.
     """
     seen = set()
