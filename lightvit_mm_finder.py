@@ -14,6 +14,7 @@ class MmcvExtFinder:
 
     @staticmethod
     def find_spec(name, path=None, target=None):
+        """The spec of the substitute for ``mmcv._ext``, None for other modules."""
         if name != 'mmcv._ext':
             return None
         from importlib.util import find_spec, spec_from_file_location
