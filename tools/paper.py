@@ -10,7 +10,8 @@ from pathlib import Path
 from mmengine.utils import mkdir_or_exist
 
 from lightvit_mm import cli
-from lightvit_mm.paper import EXPERIMENTS, Options
+from lightvit_mm.paper import Options
+from lightvit_mm.paper.experiments import EXPERIMENTS
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,10 +1,7 @@
 """The tables and figures of the LightViT paper, reproduced."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from ..analysis.report import Table
 
 
 @dataclass
@@ -34,20 +31,3 @@ class Options:
     checkpoint: str = 'lightvit://tiny-in1k'
     layer: str | None = None
     images: list[Path] = field(default_factory=list)
-
-
-# They import Options.
-from . import attention, complexity, throughput  # noqa: E402
-
-EXPERIMENTS: dict[str, Callable[[Options], list[Table]]] = {
-    'table1': complexity.table1,
-    'table3': throughput.table3,
-    'table4': complexity.table4,
-    'table5': complexity.table5,
-    'table6': complexity.table6,
-    'section4': complexity.section4,
-    'figure1': throughput.figure1,
-    'figure4': attention.figure4,
-    'figure5a': throughput.figure5a,
-    'plugin': complexity.plugin,
-}

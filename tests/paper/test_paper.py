@@ -10,7 +10,8 @@ pytest.importorskip('mmpretrain')
 pytest.importorskip('mmdet')
 
 from lightvit_mm.analysis.report import Table, difference
-from lightvit_mm.paper import EXPERIMENTS, Options, complexity, throughput
+from lightvit_mm.paper import Options
+from lightvit_mm.paper.experiments import EXPERIMENTS, complexity, throughput
 from lightvit_mm.paper.published import TABLE4
 
 from .markdown import tables_of
