@@ -14,7 +14,7 @@ SPLITS = ('train', 'val', 'test')
 
 # Where num_classes counts something else: objects and background, classes of
 # another dataset or task, people, borders.
-_OTHER_KEYS = ('rpn_head', 'semantic_head', 'task_heads', 'reid')
+_OTHER_KEYS = ('rpn_head', 'semantic_head', 'task_heads')
 _OTHER_TYPES = ('STDCHead', 'LinearReIDHead')
 
 
