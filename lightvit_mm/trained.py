@@ -49,8 +49,8 @@ def find_backbone(model: nn.Module) -> LightViT:
         if isinstance(module, LightViT):
             return module
     raise InferenceError(
-        f'This {type(model).__name__} has no LightViT: expected a config '
-        "with a backbone of type 'lightvit_mm.LightViT'"
+        f'There is no LightViT in this {type(model).__name__}: expected a '
+        "config with a backbone of type 'lightvit_mm.LightViT'"
     )
 
 
