@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from digit_scenes import write_datasets
 
+from lightvit_mm import cli  # noqa: F401  before mmdet: it starts without warnings
+
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = Path('demo')
 CLASSIFIER = 'configs/demo/lightvit_t_digits.py'
