@@ -81,8 +81,6 @@ def draw(checkpoint: Path, picture: Path, rows: int = 2, cols: int = 4) -> None:
     from mmdet.apis import inference_detector, init_detector
     from mmdet.registry import VISUALIZERS
 
-    import lightvit_mm  # noqa: F401
-
     model = init_detector(DETECTOR, str(checkpoint), device='cpu')
     visualizer = VISUALIZERS.build(model.cfg.visualizer)
     visualizer.dataset_meta = model.dataset_meta
