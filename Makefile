@@ -1,20 +1,40 @@
-# make demo | make test | make commands | make docs | make venv, each from a
-# fresh machine. commands runs what README.md and docs/ tell a user to type.
-# STACK=onedl, classic or latest chooses another stack, in an environment of
-# its own; docs/environments.md tells of them. classic compiles mmcv.
+# Each target makes the environment that it needs.
+#
+#   make demo        pre-train, train Mask R-CNN, print the AP table
+#   make test        run all tests
+#   make test-docs   run the commands of README.md and docs/ on small data
+#   make lint        check format and style with ruff
+#   make docs        build the site of the documentation
+#   make dist        build and check the source distribution and the wheel
+#   make venv        only make the environment of demo and the tests
+#   make clean       delete the environments and what was built
+#
+# STACK=onedl, classic or latest selects other packages for demo, test and
+# test-docs, each stack in its own environment. PYTHON=python3.12 selects the
+# interpreter. See docs/environments.md.
 STACK ?= openmmlab
 PYTHON ?= python3
 VENV := .venv$(if $(filter-out openmmlab,$(STACK)),-$(STACK))
 REQUIREMENTS := requirements/stacks/$(STACK).txt
+# What has to be compiled after the rest is installed: mmcv in classic.
 SOURCES := $(wildcard requirements/stacks/$(STACK)-source.txt)
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
-PYTHONS := 3.10 3.11 3.12
+PYTHONS := 3.10 3.11 3.12 3.13
 ifeq ($(STACK),classic)
 PYTHONS := 3.10 3.11
 endif
 
-.PHONY: demo test commands docs venv clean
+define CHECK_PYTHON
+version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])') || exit 1; \
+case " $(PYTHONS) " in \
+*" $$version "*) ;; \
+*) echo "STACK=$(STACK) needs Python $(PYTHONS), but $(PYTHON) is $$version." >&2; \
+   echo "Select another interpreter, for example PYTHON=python3.11." >&2; exit 1 ;; \
+esac
+endef
+
+.PHONY: demo test test-docs lint docs dist venv clean
 
 demo: venv
 	$(VENV)/bin/python tools/demo.py
@@ -22,26 +42,36 @@ demo: venv
 test: venv
 	$(PYTEST)
 
-commands: venv
+test-docs: venv
 	$(PYTEST) -m commands
+
+lint: .venv-lint/.installed
+	.venv-lint/bin/ruff format --check .
+	.venv-lint/bin/ruff check .
 
 docs: .venv-docs/.installed
 	.venv-docs/bin/mkdocs build
 
+dist: .venv-dist/.installed
+	rm -rf dist
+	.venv-dist/bin/python -m build
+	.venv-dist/bin/twine check --strict dist/*
+
 venv: $(VENV)/.installed
 
-$(VENV)/.installed: $(wildcard requirements/stacks/*.txt) $(REQUIREMENTS) setup.py
-	$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; v in "$(PYTHONS)".split() or sys.exit("STACK=$(STACK) is for Python $(PYTHONS), and PYTHON=$(PYTHON) is " + v)'
+$(VENV)/.installed: $(wildcard requirements/stacks/*.txt) $(REQUIREMENTS) pyproject.toml setup.py
+	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -r $(REQUIREMENTS)
 	$(if $(SOURCES),MMCV_WITH_OPS=1 $(VENV)/bin/python -m pip install --no-build-isolation -r $(SOURCES))
-	$(VENV)/bin/python -m pip install --no-deps --no-build-isolation -e .
+	$(VENV)/bin/python -m pip install --no-deps -e .
 	touch $@
 
-.venv-docs/.installed: requirements/docs.txt
-	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install -r requirements/docs.txt
+# Small environments for lint, docs and dist.
+.venv-%/.installed: requirements/%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install -r $<
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* site
+	rm -rf .venv .venv-* build dist site *.egg-info
