@@ -50,7 +50,7 @@ lint: .venv-lint/.installed
 	.venv-lint/bin/ruff check .
 
 docs: .venv-docs/.installed
-	.venv-docs/bin/mkdocs build
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
 
 dist: .venv-dist/.installed
 	rm -rf dist

@@ -25,6 +25,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
 from lightvit_mm import LightViT, checkpoints
@@ -139,7 +140,9 @@ def build_classifier(arch):
     cfg = Config.fromfile(ROOT / 'configs/_base_/lightvit_classifier.py').model
     cfg.backbone.arch = arch
     cfg.neck.in_channels = LightViT.arch_zoo[arch]['embed_dims'][-1]
-    return MODELS.build(cfg)
+    # Another test may have left the scope of its runner.
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return MODELS.build(cfg)
 
 
 def build_detector(**backbone):
@@ -149,7 +152,8 @@ def build_detector(**backbone):
     register_all_modules(init_default_scope=False)
     cfg = Config.fromfile(ROOT / 'configs/mask_rcnn_lightvit_t_1x.py').model
     cfg.backbone.update(backbone)
-    return MODELS.build(cfg)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build(cfg)
 
 
 @pytest.fixture

@@ -474,35 +474,3 @@ model = dict(test_cfg=dict(rcnn=dict(score_thr=0.)))
     assert type(inferencer.model.backbone).__name__ == 'LightViT'
     assert len(result['scores']) == len(expected) > 0
     np.testing.assert_allclose(result['scores'], expected.scores, rtol=1e-4)
-
-
-def test_package_carries_configs_and_tools(tmp_path):
-    subprocess.run(
-        [
-            sys.executable,
-            'setup.py',
-            '-q',
-            'build',
-            '--build-base',
-            tmp_path / 'build',
-            '--build-lib',
-            tmp_path / 'lib',
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    mim = tmp_path / 'lib/lightvit_mm/.mim'
-    for folder in ('configs', 'tools'):
-        for path in (ROOT / folder).rglob('*'):
-            if path.is_file() and '__pycache__' not in path.parts:
-                installed = mim / path.relative_to(ROOT)
-                assert installed.read_bytes() == path.read_bytes()
-    code = (
-        'import lightvit_mm\nfrom mmpretrain import get_model\n'
-        "name = 'lightvit-tiny_8xb128_in1k'\n"
-        'print(get_model(name)._config.filename)'
-    )
-    assert run_python(code, cwd=tmp_path, path=tmp_path / 'lib') == str(
-        mim / 'configs/lightvit_t_8xb128_in1k.py'
-    )
