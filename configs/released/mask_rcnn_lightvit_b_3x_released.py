@@ -2,7 +2,7 @@
 
 tools/dist_train.sh configs/released/mask_rcnn_lightvit_b_3x_released.py 8
 
-Unlike the paper's text, the authors' code has learning rate 2e-4, weight decay
+Unlike the paper's text, the released code has learning rate 2e-4, weight decay
 0.04, drop path 0.1 and frozen BatchNorm.
 
 Published: box AP 45.0, mask AP 41.2 on val2017 (paper, Table 4).

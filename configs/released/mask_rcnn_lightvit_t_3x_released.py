@@ -2,8 +2,8 @@
 
 tools/dist_train.sh configs/released/mask_rcnn_lightvit_t_3x_released.py 8
 
-Unlike the paper's text, the authors' code has learning rate 2e-4, weight decay
-0.04, drop path 0.1 and frozen BatchNorm.
+Unlike the paper's text, the released code has learning rate 2e-4, weight decay
+0.04 and frozen BatchNorm.
 
 Published: box AP 41.5, mask AP 38.4 on val2017 (paper, Table 4).
 Training: 36 epochs on 8 GPUs, 2 images per GPU.
