@@ -89,7 +89,7 @@ def test_backbone_is_found_in_submodules():
         torch.nn.ReLU(), torch.nn.ModuleDict(dict(net=backbone))
     )
     assert find_backbone(model) is backbone
-    with pytest.raises(InferenceError, match='This ReLU has no LightViT'):
+    with pytest.raises(InferenceError, match='no LightViT in this ReLU'):
         find_backbone(model[0])
 
 
@@ -99,7 +99,7 @@ def test_backbone_is_found_in_submodules():
         (
             'model["backbone"] = dict(type="ResNet", depth=18)',
             'model.pth',
-            'This ImageClassifier has no LightViT',
+            'no LightViT in this ImageClassifier',
         ),
         (
             'model["backbone"]["num_tokens"] = 5',
