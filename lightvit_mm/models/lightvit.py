@@ -553,7 +553,7 @@ class LightViT(BaseModule):
             module.requires_grad_(False)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs):
-        """Refuse weights that do not fit, whoever loads them.
+        """Refuse weights that do not fit, however they are loaded.
 
         Stages that are not built are left out. Output norms may be missing,
         as a classifier has none for the earlier stages.

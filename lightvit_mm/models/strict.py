@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 def reject_unknown(cls: type, unknown: dict[str, Any]) -> None:
-    """Raise a TypeError that lists what ``cls`` takes if anything is unknown.
+    """Raise a TypeError that lists the arguments of ``cls`` if any is unknown.
 
-    Python's own error names the wrong argument, but not the right ones, and a
-    config has no editor that would show them.
+    Python's own error names the wrong argument, but not the right ones, and no
+    editor completes the names in a config.
     """
     if unknown:
         known = [
@@ -30,12 +30,14 @@ def reject_unknown(cls: type, unknown: dict[str, Any]) -> None:
 def take_backbone(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """The backbone's part of a whole model's state dict, without its prefix.
 
-    The log lists the tensors that are left out.
+    The log names the first tensors that are left out.
     """
-    start = 'backbone.'
+    start, shown = 'backbone.', 8
     left_out = [key for key in state_dict if not key.startswith(start)]
+    more = len(left_out) - shown
     print_log(
-        f'The backbone of a whole model; left out: {", ".join(left_out)}',
+        f'The backbone of a whole model; left out: {", ".join(left_out[:shown])}'
+        + (f' and {more} more' if more > 0 else ''),
         logger='current',
     )
     return {
@@ -105,13 +107,13 @@ def fit_state_dict(
             f'{sorted(reshaped) or "nothing"}. Check the options of the model '
             "(arch, num_tokens, in_channels) and init_cfg's prefix "
             "('backbone.' for a whole model). A classifier goes into a "
-            'detector by init_cfg of its backbone, not by load_from; weights '
-            "in the authors' layout go through tools/convert_checkpoint.py."
+            'detector through init_cfg of its backbone, not through load_from. '
+            "Convert weights in the authors' layout with tools/convert_checkpoint.py."
         )
     new = [key for key in own if key not in given]
     print_log(
         f'{name}: {len(given)} of {len(own)} tensors loaded'
-        + (f'; initialised anew: {", ".join(new)}' if new else ''),
+        + (f'; newly initialised: {", ".join(new)}' if new else ''),
         logger='current',
     )
 
@@ -119,8 +121,8 @@ def fit_state_dict(
 class StrictLoading:
     """Mixin of a module that refuses weights that do not fit.
 
-    It does so whoever loads them. mmengine loads ``load_from`` and ``init_cfg``
-    without being strict: it warns and trains on with random weights.
+    mmengine loads ``load_from`` and ``init_cfg`` without being strict: it warns and
+    trains on with random weights.
     """
 
     def _load_from_state_dict(
