@@ -10,20 +10,19 @@ import sys
 
 
 class MmcvExtFinder:
-    """The last finder of all: operators that mmcv has itself are found first."""
+    """Comes last in sys.meta_path, so that mmcv's own operators are found first."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
         """The spec of the substitute for ``mmcv._ext``, None for other modules."""
-        if name != 'mmcv._ext':
-            return None
-        from importlib.util import find_spec, spec_from_file_location
+        if name == 'mmcv._ext':
+            from importlib.util import find_spec, spec_from_file_location
 
-        package = find_spec('lightvit_mm')
-        if package is None:
-            return None
-        folder = package.submodule_search_locations[0]
-        return spec_from_file_location(name, f'{folder}/compat/mmcv_ext.py')
+            package = find_spec('lightvit_mm')
+            for folder in package.submodule_search_locations if package else ():
+                file = os.path.join(folder, 'compat', 'mmcv_ext.py')
+                if os.path.isfile(file):
+                    return spec_from_file_location(name, file)
 
 
 if 'LIGHTVIT_MM_NO_FINDER' not in os.environ:

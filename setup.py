@@ -29,6 +29,9 @@ class BuildPy(build_py):
             shutil.copy('model-index.yml', package / '.mim')
         # The root of a wheel becomes site-packages under any Python version.
         shutil.copy('lightvit_mm/compat/lightvit_mm.pth', root)
+        if self.editable_mode:
+            # So that Python starts quietly if the repository moves.
+            shutil.copy('lightvit_mm_finder.py', root)
 
 
 setup(cmdclass={'build_py': BuildPy})

@@ -5,6 +5,7 @@ the patches of :mod:`lightvit_mm.compat`, each of which is applied when the
 module that it patches is imported.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import compat
@@ -25,11 +26,11 @@ compat.install()
 
 
 def __getattr__(name: str) -> Any:
+    if name in ('checkpoints', 'models', 'registry'):
+        return import_module(f'{__name__}.{name}')
     if name not in __all__:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    from . import models
-
-    return getattr(models, name)
+    return getattr(import_module(f'{__name__}.models'), name)
 
 
 def __dir__() -> list[str]:

@@ -167,6 +167,8 @@ CHECKS: Sequence[tuple[str, Callable[[], str]]] = (
 
 def _reinstall() -> str:
     """Reinstall this package from its repository or from its original source."""
+    if 'LIGHTVIT_MM_NO_FINDER' in os.environ:
+        return 'unset LIGHTVIT_MM_NO_FINDER'
     source = _PACKAGE.name
     if (_PACKAGE.parent / 'setup.py').is_file():
         source = str(_PACKAGE.parent)

@@ -24,6 +24,7 @@ from mmengine.runner import Runner  # noqa: E402
 from . import config  # noqa: E402
 from .checkpoints import CheckpointError  # noqa: E402
 from .engine.distributed import distribute_on_cpu  # noqa: E402
+from .engine.own_data import own_data_runner  # noqa: E402
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -93,13 +94,16 @@ def run_config(args: argparse.Namespace) -> Config:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config: that of ``runner_type``, or mmengine's.
 
-    Raises:
-        ValueError: If the config or the data of an own-data config is faulty.
-        OSError: If the data of an own-data config is missing.
-        ModuleNotFoundError: If the config needs a package that is not installed.
+    Faults of your own data end the program with a short message. Errors in the
+    classes that the config names keep their traceback.
     """
-    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    return build(cfg)
+    runner = own_data_runner(cfg)
+    if runner is None:
+        build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+        return build(cfg)
+    with short_errors():
+        runner.fill(cfg)
+    return runner.from_filled(cfg)
 
 
 def add_device(parser: argparse.ArgumentParser, default: str | None = None) -> None:

@@ -1,6 +1,6 @@
 """File types and atomic writing."""
 
-import glob
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -40,9 +40,10 @@ def remove_drafts(path: Path) -> None:
 
     Call it only where no other process can be writing the same file.
     """
-    for folder in path.parent.glob(f'{glob.escape(_prefix(path))}*'):
+    for folder in path.parent.glob(f'{_prefix(path)}*'):
         shutil.rmtree(folder)
 
 
 def _prefix(path: Path) -> str:
-    return f'.writing_{path.name}_'
+    # Not the name itself, which may be as long as the file system allows.
+    return f'.writing_{hashlib.sha1(path.name.encode()).hexdigest()[:12]}_'

@@ -19,7 +19,7 @@ from .config import set_num_classes
 from .engine.own_data import complete, own_data_runner
 from .files import PathLike
 from .models import LightViT
-from .models.lightvit import HW
+from .models.layers import HW
 
 
 class InferenceError(ValueError):
@@ -54,7 +54,9 @@ def find_backbone(model: nn.Module) -> LightViT:
     )
 
 
-def load_trained(cfg: Config, checkpoint: PathLike, device: str = 'cpu') -> nn.Module:
+def load_trained(
+    cfg: Config, checkpoint: PathLike, device: str = 'cpu', with_classes: bool = True
+) -> nn.Module:
     """Build the model of a config with the weights of a checkpoint.
 
     Its ``dataset_meta`` holds the names and colours of the classes, ``classes``
@@ -66,6 +68,8 @@ def load_trained(cfg: Config, checkpoint: PathLike, device: str = 'cpu') -> nn.M
             checkpoint has no class names, ``data_root`` is read instead.
         checkpoint: File or address, such as lightvit://tiny-in1k.
         device: Device of the model.
+        with_classes: Whether class names are needed. Without them,
+            ``dataset_meta`` is that of the checkpoint, or None.
 
     Raises:
         InferenceError: If the model has no LightViT, or the checkpoint cannot
@@ -85,12 +89,14 @@ def load_trained(cfg: Config, checkpoint: PathLike, device: str = 'cpu') -> nn.M
         load_state_dict(model, weights, strict=True)
     except RuntimeError as error:
         raise _unusable(checkpoint, error) from error
-    model.dataset_meta = _dataset_meta(model, cfg, trained_on)
+    model.dataset_meta = trained_on or None
+    if with_classes:
+        model.dataset_meta = _dataset_meta(model, cfg, trained_on)
     return model.to(device)
 
 
 def _read(checkpoint: PathLike) -> tuple[dict[str, Tensor], dict]:
-    """The weights of a checkpoint and what it knows of its training dataset."""
+    """The weights of a checkpoint and what it says about its training dataset."""
     try:
         content = CheckpointLoader.load_checkpoint(
             str(checkpoint), 'cpu', logger='silent'

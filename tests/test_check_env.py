@@ -292,6 +292,8 @@ def test_a_disabled_finder_is_reported(report, monkeypatch):
     monkeypatch.setenv('LIGHTVIT_MM_NO_FINDER', '1')
     status, said = report('lightvit_mm')
     assert status == 0 and said.endswith('disabled by LIGHTVIT_MM_NO_FINDER')
+    error = ModuleNotFoundError("No module named 'mmcv._ext'", name='mmcv._ext')
+    assert check_env.fix('mmcv', error) == 'unset LIGHTVIT_MM_NO_FINDER'
 
 
 def test_fixes_install_what_the_stacks_pin():

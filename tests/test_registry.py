@@ -65,6 +65,10 @@ def test_names_load_on_first_use(name, tmp_path):
 ORDERS = {
     'before': 'import lightvit_mm; import mmengine, mmpretrain, mmdet',
     'after': 'import mmengine, mmengine.runner, mmpretrain, mmdet; import lightvit_mm',
+    'reload': 'import importlib, lightvit_mm, mmengine.runner, mmpretrain.apis; '
+    'importlib.reload(mmengine.runner); importlib.reload(mmpretrain.apis)',
+    'thread': 'import threading; t = threading.Thread(target=__import__, '
+    'args=["mmengine.runner"]); t.start(); import lightvit_mm; t.join()',
     'by_scope': 'from mmdet.registry import MODELS; import mmpretrain; '
     'MODELS.get("lightvit_mm.LightViT")',
 }

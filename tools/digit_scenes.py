@@ -22,7 +22,7 @@ class DigitPainter:
     """Paints digits on crops of photographs.
 
     Args:
-        digits: Grey digits (num, 8, 8) in 0 to 16.
+        digits: Grey digits (num, 8, 8) from 0 to 16.
         labels: Their values (num, ).
         photos: RGB photographs to crop from.
         seed: Seed of everything random.

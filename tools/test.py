@@ -38,9 +38,10 @@ def main() -> None:
         cfg.resume = False
         if args.show or args.show_dir:
             cli.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
-        runner = cli.build_runner(cfg)
-        runner.load_checkpoint(args.checkpoint, strict=True)
 
+    runner = cli.build_runner(cfg)
+    with cli.short_errors():
+        runner.load_checkpoint(args.checkpoint, strict=True)
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(args.out))
     runner.test()

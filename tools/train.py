@@ -50,9 +50,7 @@ def main() -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
 
-    with cli.short_errors():
-        runner = cli.build_runner(cfg)
-    runner.train()
+    cli.build_runner(cfg).train()
 
 
 if __name__ == '__main__':

@@ -426,7 +426,7 @@ def _notes(results: Sequence[Result], setup: Setup) -> list[str]:
         )
     if setup.with_cp:
         notes.append(
-            'LightViT recomputes its blocks in the backward pass '
+            'LightViT recomputes its layers in the backward pass '
             '(with_cp); plain does not.'
         )
     if 'plain' in setup.runtimes:

@@ -15,6 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..models.ablation import SelfAttention
 from ..models.lightvit import BiDimensionalAttention, LocalGlobalAttention
 
 
@@ -99,13 +100,15 @@ def count_as_authors(model: nn.Module, *inputs) -> int:
         x, (H, W) = args
         B, _, C = x.shape
         s = module.window_size
-        T = module.num_tokens
-        if s is not None:
-            padded = (H + -H % s) * (W + -W % s)
-            of_a_token = 3 * C * C + 4 * T * C
-            corrections.append(B * (2 * H * W * C - 2 * padded * s * s * C))
-            corrections.append(-B * (padded - H * W) * of_a_token)
-        corrections.append(-B * T * C * 2 * C)
+        padded = (H + -H % s) * (W + -W % s)
+        of_a_token = 3 * C * C + 4 * module.num_tokens * C
+        corrections.append(B * (2 * H * W * C - 2 * padded * s * s * C))
+        corrections.append(-B * (padded - H * W) * of_a_token)
+        correct_tokens(module, args)
+
+    def correct_tokens(module: SelfAttention, args: tuple) -> None:
+        B, _, C = args[0].shape
+        corrections.append(-B * module.num_tokens * C * 2 * C)
 
     def correct_gate(module: BiDimensionalAttention, args: tuple[Tensor]) -> None:
         B, L, C = args[0].shape
@@ -116,6 +119,7 @@ def count_as_authors(model: nn.Module, *inputs) -> int:
 
     corrected = {
         LocalGlobalAttention: correct_attention,
+        SelfAttention: correct_tokens,
         BiDimensionalAttention: correct_gate,
     }
     handles = [

@@ -52,7 +52,7 @@ class Setup:
         device: 'cpu' or 'cuda'.
         rounds: Number of rounds. In each, all models are measured in turn.
         features: Measure only the backbones, with a map of each stage.
-        with_cp: In training, recompute the blocks of LightViT in the backward
+        with_cp: In training, recompute the layers of LightViT in the backward
             pass.
 
     Raises:

@@ -3,15 +3,17 @@
 :data:`PATCHES` lists it all. ``import lightvit_mm`` calls :func:`install`, which
 imports none of those libraries: each patch waits until its module is imported.
 
-The compiled operators of mmcv come from outside this table, because mmdet needs
-them before it imports this package. Where mmcv lacks them, ``lightvit_mm_finder``
+One change is not in the table: the substitute for mmcv's operators, which mmdet
+needs before it imports this package. Where mmcv has none, ``lightvit_mm_finder``
 provides :mod:`lightvit_mm.compat.mmcv_ext` under the name ``mmcv._ext``.
-Remove it when mmcv has wheels with operators for current PyTorch.
+Remove that finder when mmcv has wheels with operators for current PyTorch.
 """
 
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import NamedTuple
@@ -39,15 +41,15 @@ class Patch(NamedTuple):
 
 PATCHES = (
     Patch(
-        'mmengine.config',
+        'mmengine.config.config',
         'configs.find_own_configs',
         "Lets configs inherit by _base_ = 'lightvit_mm::CONFIG.py'.",
         'mmengine knows a fixed list of packages, and only configs in subfolders.',
         'all of mmengine',
-        'mmengine asks the package itself',
+        'mmengine looks up configs of any installed package',
     ),
     Patch(
-        'mmengine.config',
+        'mmengine.config.utils',
         'configs.find_fork_configs',
         "Lets configs inherit by _base_ = 'mmdet::CONFIG.py' from the onedl fork.",
         'mmengine asks for the distribution mmdet; that of the fork is onedl-mmdet.',
@@ -55,7 +57,7 @@ PATCHES = (
         'the fork corrects mmengine.config.utils.MODULE2PACKAGE',
     ),
     Patch(
-        'mmengine.runner',
+        'mmengine.runner.checkpoint',
         'checkpoints.load_mmengine_checkpoints',
         'Lets the safe torch.load read the classes that mmengine writes, no others.',
         'torch.load refuses them, and newer mmengine falls back to the unsafe loader.',
@@ -63,15 +65,15 @@ PATCHES = (
         'mmengine registers its own classes with torch.serialization',
     ),
     Patch(
-        'mmengine.runner',
+        'mmengine.runner.checkpoint',
         'checkpoints.register_addresses',
         'Makes mmengine load the addresses lightvit://tiny-in1k and so on.',
-        'mmengine looks up a scheme before it imports any other package.',
+        'mmengine only knows schemes that imported code has registered.',
         'all of mmengine',
-        'the published weights have a scheme that mmengine knows',
+        'the weights are published at an address that mmengine knows',
     ),
     Patch(
-        'mmpretrain.apis',
+        'mmpretrain.apis.model',
         'configs.register_models',
         'Adds the models of model-index.yml to get_model and list_models.',
         'mmpretrain lists its own models only.',
@@ -89,19 +91,40 @@ class PatchFinder(MetaPathFinder):
         patches = [patch for patch in PATCHES if patch.module == name]
         if not patches:
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
-        found = (finder.find_spec(name, path, target) for finder in others)
-        spec = next(filter(None, found), None)
-        if spec is not None:
-            exec_module = spec.loader.exec_module
+        for finder in sys.meta_path:
+            find_spec = None if finder is self else getattr(finder, 'find_spec', None)
+            spec = find_spec and find_spec(name, path, target)
+            if spec is not None:
+                if hasattr(spec.loader, 'exec_module'):
+                    spec.loader = PatchingLoader(spec.loader, patches)
+                return spec
+        return None
 
-            def exec_and_patch(module: ModuleType) -> None:
-                exec_module(module)
-                for patch in patches:
-                    apply(patch, module)
 
-            spec.loader.exec_module = exec_and_patch
-        return spec
+class PatchingLoader(Loader):
+    """Loads a module with its own loader, then patches it.
+
+    A loader may be shared by several modules, so it is wrapped, not changed.
+
+    Args:
+        loader: The module's own loader.
+        patches: What is applied to the module.
+    """
+
+    def __init__(self, loader: Loader, patches: Sequence[Patch]) -> None:
+        self.loader = loader
+        self.patches = patches
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """The module that its own loader creates."""
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module, then patch it."""
+        module.__spec__.loader = module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        for patch in self.patches:
+            apply(patch, module)
 
 
 def apply(patch: Patch, module: ModuleType) -> None:
@@ -117,9 +140,12 @@ def install() -> None:
     """
     if any(isinstance(finder, PatchFinder) for finder in sys.meta_path):
         return
-    import lightvit_mm_finder  # noqa: F401
+    # It is missing where only the folder of this package is on the path.
+    with suppress(ModuleNotFoundError):
+        import lightvit_mm_finder  # noqa: F401
 
     sys.meta_path.insert(0, PatchFinder())
     for patch in PATCHES:
         if patch.module in sys.modules:
-            apply(patch, sys.modules[patch.module])
+            # This waits if another thread is importing it.
+            apply(patch, import_module(patch.module))

@@ -35,7 +35,7 @@ def load_mmengine_checkpoints(module: ModuleType) -> None:
     """Allow the classes that mmengine writes in checkpoints, and nothing else.
 
     Args:
-        module: ``mmengine.runner``.
+        module: ``mmengine.runner.checkpoint``.
     """
     # Earlier versions restrict torch.load only on request.
     if torch.__version__ < '2.6':
@@ -62,15 +62,15 @@ def load_mmengine_checkpoints(module: ModuleType) -> None:
             ]
         )
     # This loader of newer mmengine falls back to the unsafe one.
-    if hasattr(module.checkpoint, '_safe_torch_load'):
-        module.checkpoint._safe_torch_load = torch.load
+    if hasattr(module, '_safe_torch_load'):
+        module._safe_torch_load = torch.load
 
 
 def register_addresses(module: ModuleType) -> None:
     """Register the scheme ``lightvit://``.
 
     Args:
-        module: ``mmengine.runner``.
+        module: ``mmengine.runner.checkpoint``.
     """
 
     @module.CheckpointLoader.register_scheme(prefixes='lightvit://')

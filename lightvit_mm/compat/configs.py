@@ -14,7 +14,7 @@ def find_own_configs(module: ModuleType) -> None:
     """Make ``lightvit_mm::CONFIG.py`` a name for this package's configs.
 
     Args:
-        module: ``mmengine.config``.
+        module: ``mmengine.config.config``.
     """
     get_cfg_path = module.Config._get_cfg_path
 
@@ -32,9 +32,9 @@ def find_fork_configs(module: ModuleType) -> None:
     """Give mmengine the names of the fork's distributions, if they are installed.
 
     Args:
-        module: ``mmengine.config``.
+        module: ``mmengine.config.utils``.
     """
-    packages = module.utils.MODULE2PACKAGE
+    packages = module.MODULE2PACKAGE
     packages.update(
         {
             name: name
@@ -56,6 +56,6 @@ def register_models(module: ModuleType) -> None:
     """Add the models of ``model-index.yml`` to mmpretrain's.
 
     Args:
-        module: ``mmpretrain.apis``.
+        module: ``mmpretrain.apis.model``.
     """
     module.ModelHub.register_model_index(ROOT / 'model-index.yml', config_prefix=ROOT)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..config import check_installed
 from ..files import PathLike, written_whole
-from ..models.lightvit import HW
+from ..models.layers import HW
 from .metadata import describe, fixed_size, preprocessing_steps
 from .modules import (
     PARTS,

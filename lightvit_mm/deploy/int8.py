@@ -23,7 +23,7 @@ from torchvision.ops import box_iou
 
 from ..config import check_installed
 from ..files import IMAGE_SUFFIXES, PathLike, written_whole
-from ..models.lightvit import HW
+from ..models.layers import HW
 from ..trained import network_input
 from .export import check_name, export, onnx_to_openvino, take
 from .modules import ExportError

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from mmengine.config import Config
 from torch import nn
 
-from ..models.lightvit import HW
+from ..models.layers import HW
 from ..trained import InferenceError, find_classes, pipeline_of
 from .modules import Exportable, ExportError
 

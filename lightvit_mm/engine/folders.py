@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.fileio import list_dir_or_file
 
-SPLITS = ('train', 'val')
+FOLDERS = ('train', 'val')
 # Pixels of this class are ignored in training and evaluation.
 VOID = 'void'
 
@@ -91,7 +91,7 @@ def common_categories(
             (category['id'], category['name'])
             for category in annotations[split]['categories']
         ]
-        for split in SPLITS
+        for split in FOLDERS
     )
     if train != val:
         difference = [

@@ -22,7 +22,7 @@ class MaskFolderDataset(BaseSegDataset):
         self.mask_classes = mask_classes
         super().__init__(**kwargs)
 
-    # The original reads the names of the values from the class attribute.
+    # BaseSegDataset reads the names of the values from the class attribute.
     def get_label_map(self, new_classes: Sequence[str]) -> dict[int, int] | None:
         """Label of each mask value, or None if they are the same."""
         if list(new_classes) == list(self.mask_classes):

@@ -1,8 +1,8 @@
 """Runners for your own data: one folder completes the config.
 
 The folder is ``data_root``. It provides the class names, the number of classes
-and the file names. It is read when the runner is built, because all options
-are merged into the config by then.
+and the file names. It is read when the runner is built: only then have all
+options been merged into the config.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from ..config import datasets, set_num_classes
 from ..registry import RUNNERS
 from .folders import (
-    SPLITS,
+    FOLDERS,
     VOID,
     annotation_file,
     class_folders,
@@ -27,7 +27,7 @@ from .folders import (
 )
 
 # The split of the folder that each dataset of a config uses.
-_SPLIT_OF = dict(train='train', val='val', test='val')
+_FOLDER_OF = dict(train='train', val='val', test='val')
 
 
 class OwnDataRunner(Runner):
@@ -50,6 +50,11 @@ class OwnDataRunner(Runner):
     def from_cfg(cls, cfg: Config) -> 'OwnDataRunner':
         """Complete a config with :meth:`fill` and build its runner."""
         cls.fill(cfg)
+        return cls.from_filled(cfg)
+
+    @classmethod
+    def from_filled(cls, cfg: Config) -> 'OwnDataRunner':
+        """Build the runner of a config that is complete."""
         return super().from_cfg(cfg)
 
 
@@ -94,7 +99,9 @@ class ClassFolderRunner(OwnDataRunner):
             FileNotFoundError: If a folder is missing or has no class folders.
             ValueError: If the classes of train and val differ.
         """
-        classes, val_classes = (class_folders(cfg.data_root, split) for split in SPLITS)
+        classes, val_classes = (
+            class_folders(cfg.data_root, split) for split in FOLDERS
+        )
         if classes != val_classes:
             difference = sorted(set(classes) ^ set(val_classes))
             raise ValueError(
@@ -134,8 +141,8 @@ class CocoFolderRunner(OwnDataRunner):
                 folders could be meant.
         """
         root = Path(cfg.data_root)
-        paths = {split: annotation_file(root, split) for split in SPLITS}
-        annotations = {split: read_coco(paths[split]) for split in SPLITS}
+        paths = {split: annotation_file(root, split) for split in FOLDERS}
+        annotations = {split: read_coco(paths[split]) for split in FOLDERS}
         classes = common_categories(paths, annotations)
         folders, files = list_files(root)
         images = {
@@ -147,12 +154,12 @@ class CocoFolderRunner(OwnDataRunner):
                 paths[split],
                 [image['file_name'] for image in annotations[split]['images']],
             )
-            for split in SPLITS
+            for split in FOLDERS
         }
 
         set_num_classes(cfg, len(classes))
         for slot in datasets(cfg):
-            split, dataset = _SPLIT_OF[slot.split], slot.cfg
+            split, dataset = _FOLDER_OF[slot.split], slot.cfg
             dataset.data_root = cfg.data_root
             dataset.ann_file = paths[split].relative_to(root).as_posix()
             dataset.data_prefix = dict(img=images[split])
@@ -191,11 +198,13 @@ class MaskFolderRunner(OwnDataRunner):
         """
         names = read_class_names(Path(cfg.data_root, 'classes.txt'))
         classes = tuple(name for name in names if name != VOID)
-        suffixes = {split: image_suffix(Path(cfg.data_root), split) for split in SPLITS}
+        suffixes = {
+            split: image_suffix(Path(cfg.data_root), split) for split in FOLDERS
+        }
 
         set_num_classes(cfg, len(classes))
         for slot in datasets(cfg):
-            split, dataset = _SPLIT_OF[slot.split], slot.cfg
+            split, dataset = _FOLDER_OF[slot.split], slot.cfg
             dataset.data_root = cfg.data_root
             dataset.data_prefix = dict(
                 img_path=f'img_dir/{split}', seg_map_path=f'ann_dir/{split}'

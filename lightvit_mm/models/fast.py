@@ -1,6 +1,6 @@
 """The same mathematics, faster.
 
-Each function states the plain expression that it equals and what it brings.
+Each function states the plain expression that it equals and what it saves.
 The ratios were measured on CPU; docs/speed.md shows how.
 """
 
@@ -46,7 +46,7 @@ def after_gelu(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``layer(gelu(x))``, which keeps only ``x`` for the backward pass.
 
     Computing the GELU again is cheap; keeping its output takes a fifth of the
-    memory of a training step. A compiler decides by itself.
+    memory of a training step. torch.compile decides this itself.
     """
 
     def run(x: Tensor) -> Tensor:
@@ -76,9 +76,9 @@ def project_stem(stem: nn.Sequential, proj: nn.Conv2d, x: Tensor) -> Tensor:
     triples = range(0, len(stem), 3)
     convs: list[Callable[[Tensor], Tensor]] = [stem[i] for i in triples]
     norms: list[Callable[[Tensor], Tensor]] = [stem[i + 1] for i in triples]
-    if not stem[1].training:
-        convs = [fold(conv, norm) for conv, norm in zip(convs, norms)]
-        norms = [nn.Identity()] * len(norms)
+    for i, (conv, norm) in enumerate(zip(convs, norms)):
+        if not norm.training:
+            convs[i], norms[i] = fold(conv, norm), nn.Identity()
     x = norms[0](convs[0](x))
     for conv, norm in zip(convs[1:], norms[1:]):
         x = norm(after_gelu(conv, x))

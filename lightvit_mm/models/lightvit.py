@@ -357,7 +357,7 @@ class LightViT(BaseModule):
         stem_stride: Stride of the stem and of the first stage, 8 or, as
             with four stages in Section 4.1, 4.
         overlapping_patch_embed: Whether the stem is the overlapping patch
-            embedding, else one convolution as in ViT (Section 4.1).
+            embedding; False is a single convolution, as in ViT (Section 4.1).
         residual_patch_merging: Whether the patch merging has its residual
             branch (Section 4.1).
         drop_path_rate: Stochastic depth rate of the last block; it grows
@@ -469,9 +469,9 @@ class LightViT(BaseModule):
                 sizes = self.embed_dims[i - 1], dims, self.num_tokens
                 stage.append(ResidualPatchMerging(*sizes, residual_patch_merging))
             for _ in range(self.depths[i]):
+                attn = self._attention(dims, heads)
                 mlp_ratio = settings['mlp_ratios'][i]
                 mlp = FFN(dims, mlp_ratio, spatial_attn, channel_attn)
-                attn = self._attention(dims, heads)
                 stage.append(LightViTBlock(dims, attn, mlp, drop_path_rates.pop(0)))
             self.stages.append(stage)
         # The authors' detectors drop the global tokens before the last FFN.
@@ -578,12 +578,12 @@ class LightViT(BaseModule):
 
         Args:
             param_name: Name of the parameter in the whole model.
-            prefix: Prefix of the backbone in that name, as ``'backbone.'``.
+            prefix: Prefix of the backbone in that name, such as ``'backbone.'``.
 
         Returns:
             The depth and the number of layers. The depth is 0 for the stem and
-            the global tokens, then one per block (a patch merging has that of
-            the block after it), and the highest for output norms and
+            the global tokens, then one per block (a patch merging has the depth
+            of the block after it), and the highest for output norms and
             everything outside the backbone.
         """
         num_layers = sum(self.depths[: len(self.stages)]) + 2

@@ -1,4 +1,4 @@
-"""What the options of a LightViT may be."""
+"""Checks of the options of a LightViT."""
 
 from torch import nn
 

@@ -3,7 +3,8 @@
 from mmengine.model import BaseModule
 
 from ..registry import MODELS
-from .lightvit import BiDimensionalAttention, init_linear
+from .layers import init_linear
+from .lightvit import BiDimensionalAttention
 
 
 @MODELS.register_module()

@@ -65,9 +65,6 @@ def fit_state_dict(
 ) -> None:
     """Make a module's part of a state dict fit it, or raise.
 
-    mmengine loads ``load_from`` and ``init_cfg`` without being strict: it
-    warns of weights that do not fit and trains on with random ones.
-
     Args:
         module: Where the weights will go.
         state_dict: Weights; names that are left out are removed from it.

@@ -23,7 +23,7 @@ def figure4(options: Options) -> list[Table]:
     """
     images = options.images or sample_photographs()
     cfg = read_config(options.config)
-    model = load_trained(cfg, options.checkpoint, options.device)
+    model = load_trained(cfg, options.checkpoint, options.device, with_classes=False)
     table = Table('Figure 4: global attention', ['Image', 'Picture'])
     for image in images:
         picture = f'figure4_{image.stem}.png'

@@ -1,7 +1,7 @@
 """Parameters and MACs: Tables 1, 4, 5 and 6, Section 4.1 and the plug-in.
 
-Each experiment builds models from configs, with random weights, and counts. Its
-tables give the published figures and the differences too. Table 3 is in
+Each experiment builds models from configs, with random weights, and counts. The
+tables also give the published figures and the differences. Table 3 is in
 :mod:`lightvit_mm.paper.throughput`.
 """
 

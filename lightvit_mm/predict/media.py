@@ -1,4 +1,4 @@
-"""Images and videos: read, and written with the results drawn in them.
+"""Reads images and videos, and writes them with the results drawn in.
 
 Pictures are BGR, uint8, (h, w, 3), as in OpenCV and OpenMMLab.
 """
@@ -41,7 +41,7 @@ class ImageReader:
     def __init__(self, root: Path, paths: list[Path]) -> None:
         self.root = root
         self.paths = paths
-        # The first bytes show it, before anything is computed.
+        # Checked by the first bytes, before anything is computed.
         foreign = [str(path) for path in paths if not cv2.haveImageReader(str(path))]
         if foreign:
             more = f' and {len(foreign) - 3} more' if len(foreign) > 3 else ''
@@ -145,7 +145,7 @@ class ImageWriter:
 class VideoWriter:
     """Writes pictures as the frames of a video, and no masks.
 
-    The file is there once the context ends without an error.
+    The file appears only if the context exits without an error.
 
     Args:
         path: The file; its suffix is one of ``CODECS``.

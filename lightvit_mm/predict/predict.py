@@ -53,7 +53,7 @@ def predict(
     """
     source, out = Path(source), Path(out)
     if not 0 <= score_thr <= 1:
-        raise ValueError(f'score_thr={score_thr} should be in 0 to 1')
+        raise ValueError(f'score_thr={score_thr} should be between 0 and 1')
     reader = open_reader(source, out)
     _check_config(cfg)
     model = load_trained(cfg, checkpoint, device)
@@ -154,6 +154,6 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(
-            f'The folder {out} for the results cannot be made '
+            f'The folder {out} for the results cannot be created '
             f'({error.strerror}): choose another'
         ) from error

@@ -15,7 +15,7 @@ from torch import nn
 from ..config import check_installed
 
 TOP = 5  # classes listed for an image
-SIDE = 224  # least pixels of the shorter side of a drawn classification
+SIDE = 224  # minimum length in pixels of the shorter side of a drawn classification
 OPACITY = 0.5  # of the colours that a segmentor draws
 
 

@@ -149,6 +149,19 @@ def test_costs_of_classifiers_match_the_formula(name):
     assert tokens.shape == (1, options['tokens'] + 49, options['dims'][-1])
 
 
+def test_costs_of_self_attention_with_global_tokens():
+    pytest.importorskip('mmpretrain')
+    cfg = read_config(config_path('lightvit_t_8xb128_in1k'))
+    cfg.model.backbone.window_size = None
+    model = build_model(cfg)
+    image = torch.rand(1, 3, 224, 224)
+    assert (
+        count_parameters(model),
+        count_macs(model, image),
+        count_as_authors(model, image),
+    ) == costs(**TINY, window=None)
+
+
 def test_formula_gives_the_published_figures():
     """The figures of the authors' release, to three digits."""
     for name, published in zip(

@@ -3,11 +3,14 @@
 import builtins
 import copy
 import functools
+import importlib
 import io
 import os
 import pickle
 import subprocess
 import sys
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
@@ -22,7 +25,7 @@ from mmengine.model import BaseModel
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import Runner, load_checkpoint
 
-import lightvit_mm  # noqa: F401
+from lightvit_mm import compat
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,8 +80,9 @@ def test_start_up_adds_one_finder_and_nothing_more():
 
 def test_finder_is_installed_once():
     assert run_python(
-        PTH + 'print(sum(getattr(finder, "__name__", "") == "MmcvExtFinder"'
-        ' for finder in sys.meta_path))'
+        PTH + 'import lightvit_mm\n' + PTH + 'print(sum("MmcvExtFinder" in str(finder)'
+        ' for finder in sys.meta_path))',
+        header=f'import sys; sys.path.insert(0, {str(ROOT)!r})\n',
     ) == ['1']
 
 
@@ -101,6 +105,69 @@ def test_an_environment_variable_disables_the_finder(script):
         [sys.executable, '-c', code], env=env, capture_output=True, text=True
     )
     assert out.stdout == '[]\n', out.stderr
+
+
+class SharedLoader(Loader):
+    """One loader of several modules, as for a zip file."""
+
+    __slots__ = ('executed',)
+
+    def __init__(self):
+        self.executed = []
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        self.executed.append(module.__name__)
+
+
+@pytest.fixture
+def patched(monkeypatch):
+    """The finder with one patch, of the module `patched`; names that were patched."""
+    names = []
+    patch = compat.Patch('patched', 'file.function', '', '', '', '')
+    monkeypatch.setattr(compat, 'PATCHES', (patch,))
+    monkeypatch.setattr(
+        compat, 'apply', lambda patch, module: names.append(module.__name__)
+    )
+    return compat.PatchFinder(), names
+
+
+def test_a_patch_leaves_a_shared_loader_unchanged(patched, monkeypatch):
+    finder, names = patched
+    loader = SharedLoader()
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            known = name in ('patched', 'other')
+            return ModuleSpec(name, loader) if known else None
+
+    class OldFinder:
+        """As before Python 3.4, without find_spec."""
+
+        @staticmethod
+        def find_module(name, path=None):
+            return None
+
+    monkeypatch.setattr(sys, 'meta_path', [finder, OldFinder, Finder])
+    for name in ('patched', 'other'):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        module = importlib.import_module(name)
+        assert module.__loader__ is module.__spec__.loader is loader
+        monkeypatch.delitem(sys.modules, name)
+    assert loader.executed == ['patched', 'other'] and names == ['patched']
+
+
+def test_a_folder_of_a_patched_name_is_imported_as_ever(patched, monkeypatch, tmp_path):
+    finder, names = patched
+    (tmp_path / 'patched').mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, 'meta_path', [finder, *sys.meta_path])
+    importlib.import_module('patched')
+    monkeypatch.delitem(sys.modules, 'patched')
+    assert names == []
 
 
 def test_extension_of_mmcv_comes_first(tmp_path):

@@ -68,8 +68,8 @@ def test_a_published_classifier_predicts_by_its_address(
         ('text.jpg', [], 'text.jpg: not an image, or damaged'),
         ('text.mp4', [], 'video text.mp4 cannot be opened'),
         ('photos', ['--out', 'photos'], 'photos lies in photos, where results'),
-        ('photos', ['--out', 'text.txt'], 'text.txt .* cannot be made'),
-        ('photos', ['--score-thr', '30'], r'score_thr=30.0 should be in 0 to 1'),
+        ('photos', ['--out', 'text.txt'], 'text.txt .* cannot be created'),
+        ('photos', ['--score-thr', '30'], r'score_thr=30.0 should be between 0 and 1'),
         ('photos', ['--cfg-options', 'default_scope=None'], 'default_scope=None'),
         ('photos', ['--cfg-options', 'test_dataloader=None'], 'no test_dataload'),
         (

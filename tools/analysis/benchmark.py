@@ -85,7 +85,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--with-cp',
         action='store_true',
-        help='in training, recompute the blocks of LightViT in the backward pass '
+        help='in training, recompute the layers of LightViT in the backward pass '
         '(not those of --plain)',
     )
     parser.add_argument(

@@ -69,7 +69,7 @@ def main() -> None:
     pictures = picture_paths(args)
     with cli.short_errors():
         cfg = cli.read_config(args)
-        model = load_trained(cfg, args.checkpoint, args.device)
+        model = load_trained(cfg, args.checkpoint, args.device, with_classes=False)
         for i, (image, picture) in enumerate(zip(args.images, pictures), 1):
             visualize(model, cfg, image, picture, args.layer, args.head, args.size)
             print(f'[{i}/{len(pictures)}] {picture}', flush=True)

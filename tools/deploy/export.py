@@ -68,7 +68,7 @@ def main() -> None:
     path = args.out or default_path(args)
     with cli.short_errors():
         cfg = cli.read_config(args)
-        model = load_trained(cfg, args.checkpoint)
+        model = load_trained(cfg, args.checkpoint, with_classes=args.part == 'model')
         if args.int8 is None:
             size = export(model, cfg, path, args.format, args.size, args.part)
             extent = f'{size[0]} x {size[1]} pixels' if size else 'any size'
