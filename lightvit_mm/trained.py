@@ -159,7 +159,7 @@ def find_classes(
     Raises:
         ValueError: If there are more or fewer names than classes.
     """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
+    dataset = _test_dataset(cfg)
     with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
         kind = registry.get(dataset.type) if 'type' in dataset else None
     by_index = dict(classes=[str(i) for i in range(max(numbers, default=0))])
@@ -182,13 +182,17 @@ def find_classes(
     return dict(known, classes=classes)
 
 
+def _test_dataset(cfg: Config) -> dict:
+    return (cfg.get('test_dataloader') or {}).get('dataset', {})
+
+
 def pipeline_of(cfg: Config) -> list[dict]:
     """The transforms that prepare a test image, as configs.
 
     Raises:
         InferenceError: If the config has none.
     """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
+    dataset = _test_dataset(cfg)
     if 'pipeline' not in dataset:
         raise InferenceError(
             'The config has no test_dataloader.dataset.pipeline: expected the '

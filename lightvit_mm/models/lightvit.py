@@ -451,7 +451,7 @@ class LightViT(BaseModule):
         self.norm_eval = norm_eval
         self.with_cp = with_cp
         check_options(self, drop_path_rate)
-        # mmpretrain's heads and necks read it.
+        # mmpretrain's tool vis_cam.py skips as many tokens.
         self.num_extra_tokens = self.num_tokens if out_type == 'raw' else 0
 
         patch_embed = PatchEmbed if overlapping_patch_embed else PlainPatchEmbed
@@ -475,7 +475,7 @@ class LightViT(BaseModule):
                 stage.append(LightViTBlock(dims, attn, mlp, drop_path_rates.pop(0)))
             self.stages.append(stage)
         # The authors' detectors drop the global tokens before the last FFN.
-        if out_type == 'featmap' and not drop_path_rates:
+        if out_type == 'featmap' and len(self.stages) == len(self.depths):
             self.stages[-1][-1].num_dropped = self.num_tokens
         for i in self.out_indices:
             self.add_module(f'norm{i}', nn.LayerNorm(self.embed_dims[i], eps=1e-6))

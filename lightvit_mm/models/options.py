@@ -2,8 +2,6 @@
 
 from torch import nn
 
-ARCH_KEYS = ('depths', 'embed_dims', 'mlp_ratios', 'num_heads', 'num_tokens')
-
 
 def check_arch(arch: str | dict, arch_zoo: dict[str, dict]) -> dict:
     """The settings of an ``arch``, a name or a dict.
@@ -16,12 +14,13 @@ def check_arch(arch: str | dict, arch_zoo: dict[str, dict]) -> dict:
             arch in arch_zoo, f'arch={arch!r}', f'one of {tuple(arch_zoo)} or a dict'
         )
         return arch_zoo[arch]
+    keys = sorted(arch_zoo['tiny'])
     _require(
-        isinstance(arch, dict) and sorted(arch) == sorted(ARCH_KEYS),
+        isinstance(arch, dict) and sorted(arch) == keys,
         f'arch={arch!r}',
-        f'one of {tuple(arch_zoo)} or a dict with the keys {ARCH_KEYS}',
+        f'one of {tuple(arch_zoo)} or a dict with the keys {keys}',
     )
-    per_stage = [key for key in ARCH_KEYS if key != 'num_tokens']
+    per_stage = [key for key in keys if key != 'num_tokens']
     _require(
         len({len(arch[key]) for key in per_stage}) == 1,
         f'arch={arch!r}',
