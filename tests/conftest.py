@@ -26,3 +26,12 @@ def digits(tmp_path_factory):
     root = tmp_path_factory.mktemp('digits')
     write_datasets(root / 'data', num_train=8, num_val=4, scene_size=96, crop_size=28)
     return root / 'data'
+
+
+@pytest.fixture
+def one_thread():
+    """On busy cores, threads spend their time waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

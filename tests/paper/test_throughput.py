@@ -16,7 +16,7 @@ from lightvit_mm.analysis.runtimes import Setup
 from lightvit_mm.paper import Options, throughput
 from lightvit_mm.paper.throughput import MEASURED, STAGED, TABLE3, Speed
 
-from ..analysis.conftest import one_thread  # noqa: F401
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 PNG = b'\x89PNG'
 
