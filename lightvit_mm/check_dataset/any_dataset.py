@@ -8,10 +8,11 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import Registry
 
-from ..config import walk
+from . import class_folders
 from .coco import check_box
+from .maps import find_map_reader
 from .report import Finding, Kind
-from .sources import Content, Picture, Source
+from .sources import Content, Objects, Picture, Source
 
 NOT_READ = Kind(
     'datasets of an unsupported type',
@@ -53,13 +54,20 @@ def read(
     if isinstance(source.named_classes, str):
         cfg.setdefault('metainfo', {})['classes'] = source.classes
         cfg.pop('classes', None)
+    has_class_folders = class_folders.has_class_folders(source)
+    if has_class_folders:
+        cfg.lazy_init = True
+    findings = []
     try:
         dataset = registry.build(cfg)
+        if has_class_folders:
+            findings += class_folders.check_hidden_folders(source, dataset.img_prefix)
         dataset.full_init()
-    # Training would stop at any error that the class raises.
+        map_reader = find_map_reader(source, next(iter(dataset.data_list), {}))
+    # Training would stop at any error that the classes raise.
     except Exception as error:
         message = f'{type(error).__name__}: {error}'
-        return None, [Finding(NOT_BUILT, source.file, message)]
+        return None, [Finding(NOT_BUILT, source.file, message), *findings]
     infos = dataset.data_list
     if not infos:
         return None, [Finding(EMPTY, source.file, 'no images')]
@@ -69,21 +77,20 @@ def read(
         num_classes = None  # some heads only count things, others stuff
     elif classes is not None:
         num_classes = len(classes)
-    pictures = [
-        _picture(info, source.file)
-        for info in infos
-        if isinstance(info.get('img_path'), str)
-    ]
+    shown = [info for info in infos if isinstance(info.get('img_path'), str)]
     content = Content(
-        pictures,
+        [_picture(info, source.file) for info in shown],
         num_images=len(infos),
         num_kept=len(infos),
         num_annotations=sum(map(_num_annotations, infos)),
         classes=None if classes is None else tuple(classes),
         num_classes=num_classes,
-        label_of_value=_label_of_value(infos[0], source),
+        objects=_objects(shown),
+        map_reader=map_reader,
     )
-    findings = [*_check_labels(infos, num_classes), *_check_boxes(infos)]
+    findings += [*_check_labels(infos, num_classes), *_check_boxes(infos)]
+    if has_class_folders:
+        findings += class_folders.check_suffixes(dataset.img_prefix, dataset.extensions)
     return content, findings
 
 
@@ -109,20 +116,18 @@ def _num_annotations(info: dict) -> int:
     )
 
 
-def _label_of_value(info: dict, source: Source) -> np.ndarray:
-    """The label (256, ) that LoadAnnotations assigns to each value of a map."""
-    labels = np.arange(256)
-    reduces = info.get('reduce_zero_label') or any(
-        t.get('reduce_zero_label') for t in walk(source.transforms)
-    )
-    if reduces:
-        # Both 0 and 255 become 255, which is ignored.
-        labels[1:255] -= 1
-        labels[0] = 255
-    before = labels.copy()
-    for old, new in (info.get('label_map') or {}).items():
-        labels[before == old] = new
-    return labels
+def _objects(infos: list[dict]) -> Objects:
+    """The labels and the boxes of images."""
+    rows = [
+        (i, label, np.nan) for i, info in enumerate(infos) for label in _labels(info)
+    ]
+    for i, info in enumerate(infos):
+        for instance in info.get('instances', []):
+            if not instance.get('ignore_flag'):
+                x1, y1, x2, y2 = instance['bbox']
+                rows.append((i, instance['bbox_label'], (x2 - x1) * (y2 - y1)))
+    image, label, area = np.array(rows, dtype=float).reshape(-1, 3).T
+    return Objects(image.astype(int), label.astype(int), area)
 
 
 def _check_labels(infos: list[dict], num_classes: int | None) -> Iterator[Finding]:

@@ -7,15 +7,11 @@ from mmengine.registry import DATASETS, Registry
 
 from ..config import SPLITS, check_installed, class_slots, learns_classes
 from . import any_dataset, coco
-from .pictures import (
-    Reader,
-    check_images,
-    check_masks,
-    ignored_labels,
-    image_reader,
-    map_reader,
-    read_files,
-)
+from .class_names import check_class_names
+from .duplicates import check_duplicates
+from .maps import check_maps, ignored_labels, map_tasks
+from .pictures import check_images, image_tasks
+from .reading import read_files
 from .report import Finding, Kind, Report, listed
 from .sources import Content, Source, find_sources
 
@@ -52,11 +48,17 @@ def check(cfg: Config) -> Report:
     with DATASETS.switch_scope_and_registry(scope) as registry:
         sources = find_sources(cfg, registry)
         pairs = _read(cfg, sources, registry, report)
-    files = read_files(_readers(pairs))
+    files = read_files(
+        task
+        for source, content in pairs
+        for task in (*image_tasks(source, content), *map_tasks(content))
+    )
     ignored = ignored_labels(cfg)
     for source, content in pairs:
+        report.add(source.name, check_class_names(source, content))
         report.add(source.name, check_images(source, content, files))
-        report.add(source.name, check_masks(content, files, ignored))
+        report.add(source.name, check_maps(content, files, ignored))
+    check_duplicates(cfg, pairs, files, report)
     _compare_classes(cfg, pairs, report)
     report.summaries += _summaries(pairs)
     return report
@@ -81,6 +83,10 @@ def _read(
     pairs = []
     for source in sources:
         report.add(source.name, source.check_classes_type(cfg.filename))
+        missing_root = list(source.check_data_root())
+        if missing_root:
+            report.add(source.name, missing_root)
+            continue
         if coco.is_coco(source.cls):
             content, findings = coco.read(source, cfg.filename)
         else:
@@ -91,16 +97,6 @@ def _read(
         if content is not None:
             pairs.append((source, content))
     return pairs
-
-
-def _readers(pairs: list[_Pair]) -> dict[str, Reader | None]:
-    readers = {}
-    for source, content in pairs:
-        for picture in content.pictures:
-            readers[picture.path] = image_reader(source)
-            if picture.mask is not None:
-                readers[picture.mask] = map_reader(source)
-    return readers
 
 
 def _compare_classes(cfg: Config, pairs: list[_Pair], report: Report) -> None:

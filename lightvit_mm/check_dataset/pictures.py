@@ -1,19 +1,18 @@
-"""Image files and segmentation maps: each is read once, then checked."""
+"""Image files: each is read once, as its dataset does, then checked."""
 
 import io
-import sys
-from collections.abc import Callable, Iterator
-from multiprocessing.pool import ThreadPool
+from collections.abc import Iterator
+from hashlib import blake2b
 from typing import NamedTuple
 
+import mmcv
 import numpy as np
-from mmengine.config import Config
 from mmengine.fileio import get
-from mmengine.utils import track_iter_progress
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from ..config import type_name, walk
-from .report import Finding, Kind, listed
+from ..config import type_name
+from .reading import Files, Reader, check_missing, reason
+from .report import Finding, Kind
 from .sources import Content, Picture, Source
 
 MISSING = Kind(
@@ -23,7 +22,7 @@ MISSING = Kind(
 )
 BROKEN = Kind(
     'images that cannot be decoded',
-    'Copy or save them again; a part of each may be lost',
+    'Copy or save them again, with 8 bits per channel; a part of each may be lost',
 )
 ROTATED = Kind(
     'images rotated by EXIF, without their annotations',
@@ -42,95 +41,105 @@ OTHER_SIZE = Kind(
     'Annotate the images as they are, or restore their size: boxes and masks '
     'do not fit them',
 )
-MAP_MISSING = Kind(
-    'missing segmentation maps',
-    'Check data_prefix.seg_map_path and seg_map_suffix; training stops at an '
-    'image without a map',
-)
-MAP_BROKEN = Kind('segmentation maps that cannot be decoded', 'Save them again')
-COLOURED = Kind(
-    'segmentation maps with colours',
-    'Save them as PNG with one 8-bit channel that holds the class numbers; a '
-    'palette is fine',
-)
-UNKNOWN_VALUE = Kind(
-    'segmentation maps with values outside the classes',
-    'Check that the classes are complete and reduce_zero_label is right. Use '
-    '255 for pixels to ignore',
+REDUCED = Kind(
+    'images with more than 8 bits per channel, which are reduced to 8',
+    'If the values after loading are few, the images look black or white to the '
+    'network. Scale them to 0 to 255 and save them with 8 bits',
+    is_fault=False,
 )
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_BITS_PER_SAMPLE = 258  # TIFF tag
+_PNG_DEPTH = 24  # byte of the file
+_SHALLOW = ('BMP', 'GIF', 'JPEG', 'MPO', 'WEBP')  # formats of 8 bits
 
 
 class ImageFile(NamedTuple):
     """What an image file holds.
 
     Args:
-        size: Stored width and height, None if not read.
+        digest: Hash of the file.
+        size: Stored width and height, None if not decoded.
+        loaded: Width and height after loading, None if not decoded.
         orientation: EXIF orientation, 1 to 8; 5 to 8 swap width and height.
-        num_channels: Values per pixel; 1 for a palette.
-        values: Values of a segmentation map, in ascending order.
-        is_missing: Whether the file is missing.
-        error: Why it cannot be read, '' if it can.
+        reduction: The values before and after loading if it reduces their
+            depth, otherwise ''.
     """
 
+    digest: bytes
     size: tuple[int, int] | None = None
+    loaded: tuple[int, int] | None = None
     orientation: int = 1
-    num_channels: int = 3
-    values: tuple[int, ...] = ()
-    is_missing: bool = False
-    error: str = ''
+    reduction: str = ''
 
 
-Reader = Callable[[Image.Image], ImageFile]
-
-
-def image_reader(source: Source) -> Reader | None:
-    """How to read the images of a dataset, None if they are not pictures."""
-    is_picture = type_name(source.loader()) == 'LoadImageFromFile'
-    return read_image if is_picture else None
-
-
-def map_reader(source: Source) -> Reader | None:
-    """How to read the maps of a dataset, None if they are not pictures."""
-    is_map = any(type_name(t) == 'LoadAnnotations' for t in walk(source.transforms))
-    return read_map if is_map else None
-
-
-def read_image(image: Image.Image) -> ImageFile:
-    """Read the size and orientation of an image."""
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    return ImageFile(image.size, orientation, len(image.getbands()))
-
-
-def read_map(image: Image.Image) -> ImageFile:
-    """Read a segmentation map as mmseg does: unchanged, with Pillow."""
-    num_channels = len(image.getbands())
-    values = np.unique(np.array(image)) if num_channels == 1 else ()
-    return ImageFile(
-        image.size, num_channels=num_channels, values=tuple(map(int, values))
-    )
-
-
-def read_files(readers: dict[str, Reader | None]) -> dict[str, ImageFile]:
-    """Read files in parallel, with a progress bar on stderr.
+class ImageReader(NamedTuple):
+    """Decodes images as mmcv's LoadImageFromFile does.
 
     Args:
-        readers: How to read each file once Pillow has decoded it. None: it
-            only has to exist.
+        color_type: Flag of mmcv.imfrombytes.
+        backend: Backend of mmcv.imfrombytes.
     """
-    if not readers:
-        return {}
-    with ThreadPool() as pool:
-        files = pool.imap(_read, readers.items(), chunksize=8)
-        # A list, because zip would stop before the bar ends its line.
-        read = list(track_iter_progress((files, len(readers)), file=sys.stderr))
-    return dict(zip(readers, read))
+
+    color_type: str = 'color'
+    backend: str = 'cv2'
+
+    def __call__(self, path: str) -> ImageFile:
+        """Read a file.
+
+        Raises:
+            Exception: If it is missing or broken, or training could not load it.
+        """
+        data = get(path)
+        pixels = mmcv.imfrombytes(data, flag=self.color_type, backend=self.backend)
+        if pixels is None:
+            raise ValueError(
+                f'{self.backend} cannot decode it with color_type='
+                f'{self.color_type!r}; {_pillow_view(data)}'
+            )
+        loaded = pixels.shape[1::-1]
+        try:
+            header = Image.open(io.BytesIO(data))
+        # Other backends may read formats and sizes that Pillow refuses.
+        except (UnidentifiedImageError, Image.DecompressionBombError):
+            return ImageFile(_digest(data), loaded, loaded)
+        with header:
+            file = ImageFile(
+                _digest(data),
+                header.size,
+                loaded,
+                header.getexif().get(_ORIENTATION, 1),
+                _reduction(header, data, pixels),
+            )
+            if header.format in ('JPEG', 'MPO'):
+                # Some versions of cv2 fill up a truncated file. Pillow does
+                # not; with draft, it decodes at an eighth of the size.
+                header.draft(None, (1, 1))
+                header.load()
+        return file
 
 
-def check_images(
-    source: Source, content: Content, files: dict[str, ImageFile]
-) -> Iterator[Finding]:
+def read_digest(path: str) -> ImageFile:
+    """Read a file that is not decoded."""
+    return ImageFile(_digest(get(path)))
+
+
+def image_reader(source: Source) -> Reader:
+    """How to read the images of a dataset."""
+    loader = source.loader()
+    if type_name(loader) != 'LoadImageFromFile':
+        return read_digest
+    keys = dict(color_type='color_type', imdecode_backend='backend')
+    return ImageReader(**{keys[key]: loader[key] for key in keys if key in loader})
+
+
+def image_tasks(source: Source, content: Content) -> Iterator[tuple[str, Reader]]:
+    """The images of a dataset and how to read them."""
+    reader = image_reader(source)
+    return ((picture.path, reader) for picture in content.pictures)
+
+
+def check_images(source: Source, content: Content, files: Files) -> Iterator[Finding]:
     """Find faults in the images of a dataset.
 
     Args:
@@ -138,127 +147,91 @@ def check_images(
         content: Its content.
         files: What its images and maps hold.
     """
+    reader = image_reader(source)
+    missing = []
     for picture in content.pictures:
-        file = files[picture.path]
-        if file.is_missing:
-            yield Finding(MISSING, picture.path, picture.entry)
-        elif file.error:
-            yield Finding(BROKEN, picture.path, f'{picture.entry}, {file.error}')
+        file = files[picture.path, reader]
+        if isinstance(file, FileNotFoundError):
+            missing.append((picture.path, picture.entry))
+        elif isinstance(file, Exception):
+            yield Finding(BROKEN, picture.path, f'{picture.entry}, {reason(file)}')
         elif file.size is not None:
-            yield from _check_size(source, picture, file, files)
-
-
-def ignored_labels(cfg: Config) -> set[int]:
-    """The labels that all heads of a segmentor ignore; 255 by default."""
-    heads = [
-        head
-        for key in ('decode_head', 'auxiliary_head')
-        for head in walk((cfg.get('model') or {}).get(key))
-        if 'num_classes' in head
-    ]
-    ignored = [{head.get('ignore_index', 255)} for head in heads]
-    return set.intersection(*ignored) if ignored else {255}
-
-
-def check_masks(
-    content: Content, files: dict[str, ImageFile], ignored: set[int]
-) -> Iterator[Finding]:
-    """Find faults in the segmentation maps of a dataset.
-
-    Args:
-        content: Its content.
-        files: What its maps hold.
-        ignored: Labels that the heads ignore.
-    """
-    for picture in content.pictures:
-        if picture.mask is None:
-            continue
-        file = files[picture.mask]
-        entry = f'map of {picture.path}'
-        if file.is_missing:
-            yield Finding(MAP_MISSING, picture.mask, entry)
-        elif file.error:
-            yield Finding(MAP_BROKEN, picture.mask, f'{entry}, {file.error}')
-        elif file.num_channels != 1:
-            if file.size is not None:
+            annotated = _annotated_size(picture, content, files)
+            if annotated is not None:
+                yield from _check_size(picture, file, annotated, _applies_exif(reader))
+            if file.reduction:
                 yield Finding(
-                    COLOURED, picture.mask, f'{entry}, {file.num_channels} channels'
+                    REDUCED, picture.path, f'{picture.entry}, {file.reduction}'
                 )
-        elif content.num_classes is not None:
-            unknown = [
-                _value(value, content.label_of_value)
-                for value in file.values
-                if not _is_known(value, content, ignored)
-            ]
-            if unknown:
-                yield Finding(
-                    UNKNOWN_VALUE,
-                    picture.mask,
-                    f'{entry}, values {listed(unknown)}; the classes are 0 to '
-                    f'{content.num_classes - 1}',
-                )
+    yield from check_missing(MISSING, missing)
 
 
-def _read(task: tuple[str, Reader | None]) -> ImageFile:
-    path, reader = task
-    try:
-        data = get(path)
-    except FileNotFoundError:
-        return ImageFile(is_missing=True)
-    except OSError as error:
-        return ImageFile(error=str(error))
-    if reader is None:
-        return ImageFile()
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()
+
+
+def _pillow_view(data: bytes) -> str:
+    """What Pillow says about an image that another backend cannot decode."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-            return reader(image)
-    # Decoders raise many kinds of exceptions for a broken file.
     except Exception as error:
-        return ImageFile(error=f'{type(error).__name__}: {error}')
+        return reason(error)
+    return f'{image.mode!r} is its mode in Pillow'
+
+
+def _may_be_deep(header: Image.Image, data: bytes) -> bool:
+    """Whether an image may have more than 8 bits per channel."""
+    if header.format == 'PNG':
+        return data[_PNG_DEPTH] > 8
+    if header.format == 'TIFF':
+        return max(header.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
+    return header.format not in _SHALLOW
+
+
+def _reduction(header: Image.Image, data: bytes, pixels: np.ndarray) -> str:
+    """The values before and after loading if their depth is reduced, or ''."""
+    if pixels.dtype != np.uint8 or not _may_be_deep(header, data):
+        return ''
+    stored = mmcv.imfrombytes(data, flag='unchanged', backend='cv2')
+    if stored.dtype == np.uint8:
+        return ''
+    of = f' of {np.iinfo(stored.dtype).max}' if stored.dtype.kind in 'iu' else ''
+    return (
+        f'values {stored.min()} to {stored.max()}{of}, {pixels.min()} to '
+        f'{pixels.max()} after loading'
+    )
+
+
+def _annotated_size(
+    picture: Picture, content: Content, files: Files
+) -> tuple[int, int] | None:
+    file = files.get((picture.mask, content.map_reader))
+    return getattr(file, 'size', None) or picture.size
 
 
 def _check_size(
-    source: Source, picture: Picture, file: ImageFile, files: dict[str, ImageFile]
+    picture: Picture, file: ImageFile, annotated: tuple[int, int], applies_exif: bool
 ) -> Iterator[Finding]:
-    annotated = picture.size
-    if picture.mask is not None:
-        annotated = files[picture.mask].size or annotated
-    if annotated is None:
-        return
-    rotates = file.orientation != 1 and _applies_exif(source)
-    loaded = file.size[::-1] if rotates and file.orientation >= 5 else file.size
+    rotates = file.orientation != 1 and applies_exif
     entry = f'{picture.entry}, orientation {file.orientation}'
-    if loaded != annotated:
-        sizes = f'annotated {_text(annotated)}, loaded {_text(loaded)}'
+    if file.loaded != annotated:
+        sizes = f'annotated {_text(annotated)}, loaded {_text(file.loaded)}'
         if rotates and file.size == annotated:
             yield Finding(ROTATED, picture.path, f'{entry}, {sizes}')
         else:
             yield Finding(OTHER_SIZE, picture.path, f'{picture.entry}, {sizes}')
-    elif rotates and file.size == loaded:
+    elif rotates and file.size == file.loaded:
         yield Finding(MAYBE_ROTATED, picture.path, entry)
 
 
-def _applies_exif(source: Source) -> bool:
+def _applies_exif(reader: ImageReader) -> bool:
     """Whether images are rotated as EXIF says, see mmcv.imread."""
-    loader = source.loader()
-    return loader.get('color_type', 'color') in ('color', 'grayscale') and loader.get(
-        'imdecode_backend', 'cv2'
-    ) in ('cv2', 'pillow')
+    return reader.color_type in ('color', 'grayscale') and reader.backend in (
+        'cv2',
+        'pillow',
+    )
 
 
 def _text(size: tuple[int, int]) -> str:
     return f'{size[0]} x {size[1]}'
-
-
-def _is_known(value: int, content: Content, ignored: set[int]) -> bool:
-    if not 0 <= value <= 255:
-        return False
-    label = int(content.label_of_value[value])
-    return label < content.num_classes or label in ignored
-
-
-def _value(value: int, label_of_value: np.ndarray) -> str:
-    if not 0 <= value <= 255 or label_of_value[value] == value:
-        return str(value)
-    return f'{value} (label {label_of_value[value]})'

@@ -83,7 +83,10 @@ def _preprocessor_settings(cfg: Config) -> dict:
 def _undo_normalization(
     cfg: Config, settings: dict, inputs: Tensor
 ) -> list[np.ndarray]:
-    """Network inputs (B, C, H, W) -> RGB images (H, W, 3), uint8."""
+    """Network inputs (B, C, H, W) -> RGB images (H, W, 3), uint8.
+
+    Of four and more channels, the first three are shown; of two, the first.
+    """
     stages = [settings] + [
         t for t in walk(cfg.train_dataloader.dataset) if type_name(t) == 'Normalize'
     ]
@@ -97,8 +100,9 @@ def _undo_normalization(
         to_rgb = stage.get('to_rgb', type_name(stage) == 'Normalize')
         if to_rgb or stage.get('bgr_to_rgb') or stage.get('rgb_to_bgr'):
             inputs = inputs.flip(1)
+    num_shown = 3 if inputs.shape[1] >= 3 else 1
     # OpenMMLab reads images as BGR.
-    inputs = inputs.flip(1).expand(-1, 3, -1, -1)
+    inputs = inputs[:, :num_shown].flip(1).expand(-1, 3, -1, -1)
     images = inputs.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
     return [np.ascontiguousarray(image) for image in images]
 

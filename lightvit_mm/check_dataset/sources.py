@@ -1,7 +1,7 @@
 """The datasets of a config, and what the checks read from them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,6 +17,11 @@ from .report import Finding, Kind
 CLASS_IS_STRING = Kind(
     'classes given as a string',
     "A tuple of one class needs a comma: metainfo=dict(classes=('cat', ))",
+)
+NO_DATA_ROOT = Kind(
+    'datasets whose data_root does not exist',
+    'Set data_root to the folder of the data; a relative path starts in the '
+    'current folder',
 )
 
 
@@ -113,6 +118,13 @@ class Source:
                 CLASS_IS_STRING, config, f'{self.path} has classes={classes!r}'
             )
 
+    def check_data_root(self) -> Iterator[Finding]:
+        """Find a data_root that does not exist."""
+        root = self.cfg.get('data_root')
+        # Other storage has a protocol, such as s3://.
+        if root and '://' not in root and not os.path.isdir(root):
+            yield Finding(NO_DATA_ROOT, root, f'data_root of {self.path}')
+
 
 class Picture(NamedTuple):
     """An image of a dataset.
@@ -130,6 +142,20 @@ class Picture(NamedTuple):
     mask: str | None = None
 
 
+class Objects(NamedTuple):
+    """The objects of a dataset: boxes, labels of images, or labels of maps.
+
+    Args:
+        image: Index (N, ) of the image of each object in the pictures.
+        label: Its class index (N, ).
+        area: Its pixels (N, ); NaN for labels of images.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    area: np.ndarray
+
+
 @dataclass
 class Content:
     """The entries of a dataset.
@@ -141,8 +167,8 @@ class Content:
         num_annotations: Number of boxes, labels or segmentation maps.
         classes: Class names, None if there are none.
         num_classes: Number of classes in the data.
-        label_of_value: For segmentation, the label (256, ) that the library
-            assigns to each value of a map.
+        objects: Its boxes or labels of images, if the annotations have some.
+        map_reader: How to read its segmentation maps.
     """
 
     pictures: list[Picture]
@@ -151,7 +177,8 @@ class Content:
     num_annotations: int
     classes: tuple[str, ...] | None
     num_classes: int | None
-    label_of_value: np.ndarray = field(default_factory=lambda: np.arange(256))
+    objects: Objects | None = None
+    map_reader: Callable[[str], Any] | None = None
 
 
 def find_sources(cfg: Config, registry: Registry) -> list[Source]:

@@ -14,11 +14,13 @@ WIDTH, HEIGHT = 40, 30
 
 
 def write_image(path, width=WIDTH, height=HEIGHT, orientation=1):
-    """A red image, which shows swapped channels."""
+    """A red image, which shows swapped channels; each path has another file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.new('RGB', (width, height), (200, 60, 20)).save(path, exif=exif, quality=95)
+    Image.new('RGB', (width, height), (200, 60, 20)).save(
+        path, exif=exif, quality=95, comment=str(path)
+    )
     return path
 
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from mmengine.registry import DefaultScope
-from PIL import Image
+from mmengine.registry import DATASETS
 
 from lightvit_mm.check_dataset import any_dataset, check, coco, sources
 
@@ -61,32 +60,6 @@ def test_an_unsupported_dataset_is_a_note():
     assert only(report, any_dataset.NOT_READ, 'train_dataloader.dataset') == [
         Tensors.__name__
     ]
-
-
-@pytest.mark.parametrize('reduce_zero_label', [False, True])
-@pytest.mark.parametrize('subset', [False, True])
-def test_labels_equal_those_of_mmseg(maps, reduce_zero_label, subset):
-    from mmseg.datasets import LoveDADataset
-    from mmseg.datasets.transforms import LoadAnnotations
-    from mmseg.registry import DATASETS
-
-    path = maps.write_map('train', 1, range(256))
-    dataset = maps.train()
-    dataset.update(
-        type='LoveDADataset', img_suffix='.jpg', reduce_zero_label=reduce_zero_label
-    )
-    dataset['metainfo'] = dict(
-        classes=('road', 'background') if subset else LoveDADataset.METAINFO['classes']
-    )
-    cfg = read_config(maps.cfg)
-    [source, _] = sources.find_sources(cfg, DATASETS)
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        content, _ = any_dataset.read(source, DATASETS, None)
-        results = dict(DATASETS.build(dict(dataset, pipeline=[])).get_data_info(1))
-    assert results['seg_map_path'] == str(path)
-    LoadAnnotations().transform(results)
-    read = np.array(Image.open(path))
-    np.testing.assert_array_equal(content.label_of_value[read], results['gt_seg_map'])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+"""Names of classes that look as if they should be ignored."""
+
+import re
+from collections.abc import Iterator
+
+from .report import Finding, Kind
+from .sources import Content, Source
+
+LEARNT = Kind(
+    'classes whose names look ignored, but which are learnt',
+    'Go on if they are classes. If not, leave them out of the classes; in '
+    "classes.txt, write 'void', in lower case, for values to ignore, and VALUE: NAME "
+    'in all lines or in none',
+    is_fault=False,
+)
+
+_IGNORED = re.compile(
+    r'void|ignored?|ignore[ _-]?(label|regions?)|ignored[ _-]?regions?|unlabell?ed'
+    r"|don'?t[ _-]?care|(\d+|#[0-9a-f]{6})\s*:.*",
+    re.IGNORECASE,
+)
+
+
+def check_class_names(source: Source, content: Content) -> Iterator[Finding]:
+    """Find learnt classes that are named void, ignore, unlabelled or 255: x."""
+    for label, name in enumerate(content.classes or ()) if source.is_trained else ():
+        if _IGNORED.fullmatch(str(name).strip()):
+            yield Finding(LEARNT, source.file, f'class {label} is {name!r}')
