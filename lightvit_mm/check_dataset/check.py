@@ -10,7 +10,7 @@ from . import any_dataset, coco
 from .class_names import check_class_names
 from .duplicates import check_duplicates
 from .maps import check_maps, ignored_labels, map_tasks
-from .pictures import check_images, image_tasks
+from .pictures import check_images, image_reader, image_tasks
 from .reading import read_files
 from .report import Finding, Kind, Report, listed
 from .sources import Content, Source, find_sources
@@ -50,13 +50,13 @@ def check(cfg: Config) -> Report:
         pairs = _read(cfg, sources, registry, report)
     files = read_files(
         task
-        for source, content in pairs
-        for task in (*image_tasks(source, content), *map_tasks(content))
+        for _, content in pairs
+        for task in (*image_tasks(content), *map_tasks(content))
     )
     ignored = ignored_labels(cfg)
     for source, content in pairs:
         report.add(source.name, check_class_names(source, content))
-        report.add(source.name, check_images(source, content, files))
+        report.add(source.name, check_images(content, files))
         report.add(source.name, check_maps(content, files, ignored))
     check_duplicates(cfg, pairs, files, report)
     _compare_classes(cfg, pairs, report)
@@ -95,6 +95,7 @@ def _read(
             )
         report.add(source.name, findings)
         if content is not None:
+            content.image_reader = image_reader(source)
             pairs.append((source, content))
     return pairs
 

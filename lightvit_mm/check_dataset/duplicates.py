@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from mmengine.config import Config
 
 from ..config import type_name, walk
-from .pictures import ImageFile, image_reader
+from .pictures import ImageFile
 from .reading import Files
 from .report import Finding, Kind, Report
 from .sources import Content, Picture, Source
@@ -35,7 +35,7 @@ def check_duplicates(
         report: Receives the findings.
     """
     for source, content in pairs:
-        report.add(source.name, _repeated(source, content, files))
+        report.add(source.name, _repeated(content, files))
     # Folds of one dataset share its files.
     if any(type_name(x) == 'KFoldDataset' for x in walk(cfg.get('train_dataloader'))):
         return
@@ -43,7 +43,7 @@ def check_duplicates(
         file.digest: picture.path
         for source, content in pairs
         if source.is_trained
-        for picture, file in _files(source, content, files)
+        for picture, file in _files(content, files)
     }
     for source, content in pairs:
         if source.splits != ['train']:
@@ -51,15 +51,15 @@ def check_duplicates(
                 ', '.join(x for x in source.splits if x != 'train'),
                 (
                     Finding(LEAKED, picture.path, f'in train as {trained[file.digest]}')
-                    for picture, file in _files(source, content, files)
+                    for picture, file in _files(content, files)
                     if file.digest in trained
                 ),
             )
 
 
-def _repeated(source: Source, content: Content, files: Files) -> Iterator[Finding]:
+def _repeated(content: Content, files: Files) -> Iterator[Finding]:
     first: dict[bytes, Picture] = {}
-    for picture, file in _files(source, content, files):
+    for picture, file in _files(content, files):
         other = first.setdefault(file.digest, picture)
         if other is not picture:
             yield Finding(
@@ -69,12 +69,9 @@ def _repeated(source: Source, content: Content, files: Files) -> Iterator[Findin
             )
 
 
-def _files(
-    source: Source, content: Content, files: Files
-) -> Iterator[tuple[Picture, ImageFile]]:
+def _files(content: Content, files: Files) -> Iterator[tuple[Picture, ImageFile]]:
     """The images of a dataset that can be read."""
-    reader = image_reader(source)
     for picture in content.pictures:
-        file = files[picture.path, reader]
+        file = files[picture.path, content.image_reader]
         if isinstance(file, ImageFile):
             yield picture, file

@@ -177,13 +177,17 @@ def map_tasks(content: Content) -> Iterator[tuple[str, Reader]]:
     )
 
 
-def map_objects(content: Content, files: Files) -> Objects:
+def map_objects(content: Content, files: Files) -> Objects | None:
     """One object per label of each segmentation map, with its number of pixels.
+
+    None if the maps are not decoded.
 
     Args:
         content: Content of a dataset.
         files: What its maps hold.
     """
+    if not isinstance(content.map_reader, MapReader):
+        return None
     areas = Counter()
     for i, picture in enumerate(content.pictures):
         file = files.get((picture.mask, content.map_reader))

@@ -62,6 +62,7 @@ class ImageFile(NamedTuple):
         size: Stored width and height, None if not decoded.
         loaded: Width and height after loading, None if not decoded.
         orientation: EXIF orientation, 1 to 8; 5 to 8 swap width and height.
+        follows_exif: Whether the loader applies the orientation.
         reduction: The values before and after loading if it reduces their
             depth, otherwise ''.
     """
@@ -70,6 +71,7 @@ class ImageFile(NamedTuple):
     size: tuple[int, int] | None = None
     loaded: tuple[int, int] | None = None
     orientation: int = 1
+    follows_exif: bool = False
     reduction: str = ''
 
 
@@ -83,6 +85,14 @@ class ImageReader(NamedTuple):
 
     color_type: str = 'color'
     backend: str = 'cv2'
+
+    @property
+    def follows_exif(self) -> bool:
+        """Whether it rotates images as EXIF says, see mmcv.imread."""
+        return self.color_type in ('color', 'grayscale') and self.backend in (
+            'cv2',
+            'pillow',
+        )
 
     def __call__(self, path: str) -> ImageFile:
         """Read a file.
@@ -109,6 +119,7 @@ class ImageReader(NamedTuple):
                 header.size,
                 loaded,
                 header.getexif().get(_ORIENTATION, 1),
+                self.follows_exif,
                 _reduction(header, data, pixels),
             )
             if header.format in ('JPEG', 'MPO'):
@@ -133,24 +144,35 @@ def image_reader(source: Source) -> Reader:
     return ImageReader(**{keys[key]: loader[key] for key in keys if key in loader})
 
 
-def image_tasks(source: Source, content: Content) -> Iterator[tuple[str, Reader]]:
+def image_tasks(content: Content) -> Iterator[tuple[str, Reader]]:
     """The images of a dataset and how to read them."""
-    reader = image_reader(source)
-    return ((picture.path, reader) for picture in content.pictures)
+    return ((picture.path, content.image_reader) for picture in content.pictures)
 
 
-def check_images(source: Source, content: Content, files: Files) -> Iterator[Finding]:
+def image_size(
+    picture: Picture, content: Content, files: Files
+) -> tuple[int, int] | None:
+    """Stored or else annotated width and height of an image, None if unknown.
+
+    Args:
+        picture: The image.
+        content: The dataset.
+        files: What its images hold.
+    """
+    file = files[picture.path, content.image_reader]
+    return getattr(file, 'size', None) or picture.size
+
+
+def check_images(content: Content, files: Files) -> Iterator[Finding]:
     """Find faults in the images of a dataset.
 
     Args:
-        source: The dataset.
         content: Its content.
         files: What its images and maps hold.
     """
-    reader = image_reader(source)
     missing = []
     for picture in content.pictures:
-        file = files[picture.path, reader]
+        file = files[picture.path, content.image_reader]
         if isinstance(file, FileNotFoundError):
             missing.append((picture.path, picture.entry))
         elif isinstance(file, Exception):
@@ -158,7 +180,7 @@ def check_images(source: Source, content: Content, files: Files) -> Iterator[Fin
         elif file.size is not None:
             annotated = _annotated_size(picture, content, files)
             if annotated is not None:
-                yield from _check_size(picture, file, annotated, _applies_exif(reader))
+                yield from _check_size(picture, file, annotated)
             if file.reduction:
                 yield Finding(
                     REDUCED, picture.path, f'{picture.entry}, {file.reduction}'
@@ -194,7 +216,7 @@ def _reduction(header: Image.Image, data: bytes, pixels: np.ndarray) -> str:
     if pixels.dtype != np.uint8 or not _may_be_deep(header, data):
         return ''
     stored = mmcv.imfrombytes(data, flag='unchanged', backend='cv2')
-    if stored.dtype == np.uint8:
+    if stored is None or stored.dtype == np.uint8:
         return ''
     of = f' of {np.iinfo(stored.dtype).max}' if stored.dtype.kind in 'iu' else ''
     return (
@@ -211,9 +233,9 @@ def _annotated_size(
 
 
 def _check_size(
-    picture: Picture, file: ImageFile, annotated: tuple[int, int], applies_exif: bool
+    picture: Picture, file: ImageFile, annotated: tuple[int, int]
 ) -> Iterator[Finding]:
-    rotates = file.orientation != 1 and applies_exif
+    rotates = file.orientation != 1 and file.follows_exif
     entry = f'{picture.entry}, orientation {file.orientation}'
     if file.loaded != annotated:
         sizes = f'annotated {_text(annotated)}, loaded {_text(file.loaded)}'
@@ -223,14 +245,6 @@ def _check_size(
             yield Finding(OTHER_SIZE, picture.path, f'{picture.entry}, {sizes}')
     elif rotates and file.size == file.loaded:
         yield Finding(MAYBE_ROTATED, picture.path, entry)
-
-
-def _applies_exif(reader: ImageReader) -> bool:
-    """Whether images are rotated as EXIF says, see mmcv.imread."""
-    return reader.color_type in ('color', 'grayscale') and reader.backend in (
-        'cv2',
-        'pillow',
-    )
 
 
 def _text(size: tuple[int, int]) -> str:

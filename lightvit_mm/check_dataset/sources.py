@@ -168,6 +168,7 @@ class Content:
         classes: Class names, None if there are none.
         num_classes: Number of classes in the data.
         objects: Its boxes or labels of images, if the annotations have some.
+        image_reader: How to read its images.
         map_reader: How to read its segmentation maps.
     """
 
@@ -178,6 +179,7 @@ class Content:
     classes: tuple[str, ...] | None
     num_classes: int | None
     objects: Objects | None = None
+    image_reader: Callable[[str], Any] | None = None
     map_reader: Callable[[str], Any] | None = None
 
 

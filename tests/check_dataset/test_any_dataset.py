@@ -95,3 +95,35 @@ def test_a_label_outside_the_classes_is_found(folders):
         folders.check(), any_dataset.UNKNOWN_LABEL, folders.root / 'val/b/1.jpg'
     )
     assert 'label 2' in found[0]
+
+
+def read_objects(cfg, scope):
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        source = sources.find_sources(read_config(cfg), registry)[0]
+        return any_dataset.read(source, registry, None)[0].objects
+
+
+def test_the_objects_of_class_folders_are_their_labels(folders):
+    objects = read_objects(folders.cfg, 'mmpretrain')
+    assert objects.image.tolist() == [0, 1, 2, 3]
+    assert objects.label.tolist() == [0, 0, 1, 1]
+    assert np.isnan(objects.area).all()
+
+
+def test_the_objects_of_a_detection_set_are_its_boxes(tmp_path):
+    pytest.importorskip('mmdet')
+    for i, (x1, x2) in enumerate([(1, 40), (11, 20)]):
+        write_image(tmp_path / f'JPEGImages/{i}.jpg')
+        (tmp_path / 'Annotations').mkdir(exist_ok=True)
+        (tmp_path / f'Annotations/{i}.xml').write_text(VOC.format(x1=x1, x2=x2))
+    (tmp_path / 'train.txt').write_text('0\n1\n')
+    dataset = dict(
+        type='VOCDataset',
+        data_root=str(tmp_path),
+        ann_file='train.txt',
+        data_prefix=dict(sub_data_root=''),
+    )
+    objects = read_objects(dict(train_dataloader=dict(dataset=dataset)), 'mmdet')
+    assert objects.image.tolist() == [0, 1]
+    assert objects.label.tolist() == [7, 7]  # cat
+    assert objects.area.tolist() == [39 * 29, 9 * 29]

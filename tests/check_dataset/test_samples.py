@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lightvit_mm.check_dataset import samples
@@ -84,6 +85,16 @@ def test_labels_are_drawn(folders, tmp_path):
     for picture in pictures:
         assert min(picture.shape[:2]) == samples.MIN_SIDE
         assert is_red(picture[100:]).mean() > 0.95
+
+
+@pytest.mark.parametrize('num_channels', [1, 2, 4])
+def test_other_numbers_of_channels_are_drawn(num_channels):
+    """The first three channels as blue, green and red, or the first as grey."""
+    config = read_config(dict(train_dataloader=dict(dataset=dict())))
+    inputs = torch.arange(num_channels).view(1, -1, 1, 1).expand(1, -1, 2, 2).float()
+    [image] = samples._undo_normalization(config, dict(), inputs)
+    assert image.shape == (2, 2, 3)
+    assert image[0, 0].tolist() == ([2, 1, 0] if num_channels == 4 else [0, 0, 0])
 
 
 @pytest.mark.parametrize(
