@@ -87,6 +87,24 @@ def test_other_configs_are_left_alone():
     assert cfg.to_dict() == before
 
 
+@pytest.mark.parametrize(
+    'config',
+    [
+        'finetune_lightvit_t',
+        DETECTOR.stem,
+        SEGMENTOR.stem,
+        'finetune_faster_rcnn_lightvit_t',
+    ],
+)
+def test_missing_data_root_is_named(config):
+    with pytest.raises(
+        FileNotFoundError,
+        match='^data_root=no/where is not a folder. Set data_root, for example with '
+        '--cfg-options data_root=FOLDER, to a folder with ',
+    ):
+        completed(ROOT / f'configs/{config}.py', 'no/where')
+
+
 # Detection
 
 # The ids are neither sorted nor consecutive.
@@ -236,8 +254,9 @@ def test_file_names_may_contain_folders(scenes):
     completed(DETECTOR, scenes)
 
 
-def misuse_no_folder(root):
+def misuse_no_files(root):
     shutil.rmtree(root)
+    root.mkdir()
 
 
 def misuse_two_files(root):
@@ -283,7 +302,7 @@ def misuse_ambiguous(root):
     'misuse, message',
     [
         (
-            misuse_no_folder,
+            misuse_no_files,
             r"one \*.json with 'train' .* there are 0.*: none. Set data_root",
         ),
         (
@@ -419,8 +438,13 @@ def misuse_no_images(root):
     shutil.rmtree(root / 'img_dir/val')
 
 
-def misuse_two_suffixes(root):
-    shutil.copy(root / 'img_dir/val/0.jpg', root / 'img_dir/train/9.jpg')
+def misuse_one_name(root):
+    shutil.copy(root / 'img_dir/val/0.jpg', root / 'img_dir/train/0.jpg')
+
+
+def misuse_jpeg_masks(root):
+    for path in (root / 'ann_dir/train').iterdir():
+        path.rename(path.with_suffix('.jpg'))
 
 
 def misuse_no_masks(root):
@@ -442,8 +466,18 @@ def misuse_no_masks(root):
         ),
         (write_names('sky\nroad\nsky\n'), 'more than once: sky'),
         (write_names('void\nroad\n'), 'two classes or more .* names road'),
-        (misuse_no_images, 'no .jpg or .png in .*img_dir/val. Set data_root'),
-        (misuse_two_suffixes, 'img_dir/train should .* have .jpg, .png'),
+        (
+            misuse_no_images,
+            r'no image \(.bmp, .*.webp\) in .*img_dir/val. Set data_root',
+        ),
+        (
+            misuse_one_name,
+            'img_dir/train/0.jpg and .*img_dir/train/0.png have the same name before',
+        ),
+        (
+            misuse_jpeg_masks,
+            'ann_dir/train/0.jpg is a JPEG, which changes .* masks as .png, .tif',
+        ),
         (
             misuse_no_masks,
             '2 of the 4 images in .*img_dir/train have no mask; '
