@@ -74,7 +74,7 @@ def _options(cfg: Config) -> Iterator[dict]:
         roots += [
             value
             for key, value in node.items()
-            if key.endswith('pipeline') or key == 'data_preprocessor'
+            if 'pipeline' in key or key == 'data_preprocessor'
         ]
     # Configs may share dicts, such as the pipelines of val and test.
     yield from {id(node): node for node in walk(roots)}.values()

@@ -53,10 +53,12 @@ class LoadSegMap(LoadAnnotations):
         with Image.open(io.BytesIO(get(path, self.backend_args))) as image:
             pixels = _colours(image) if has_colours else _numbers(image, path)
 
-        listed = np.array(sorted(label_of))
-        labels = np.array([label_of[value] for value in listed.tolist()], np.uint8)
-        index = np.searchsorted(listed, pixels).clip(max=len(listed) - 1)
-        unknown = np.unique(pixels[listed[index] != pixels])
+        size = max(label_of) + 1
+        # The last entry is for all values that are not listed.
+        table = np.full(size + 1, -1, np.int16)
+        table[list(label_of)] = list(label_of.values())
+        labels = table[pixels.clip(-1, size)]
+        unknown = np.unique(pixels[labels < 0])
         if unknown.size:
             form = '#{:06x}' if has_colours else '{}'
             names = [form.format(value) for value in unknown[:5].tolist()]
@@ -66,7 +68,7 @@ class LoadSegMap(LoadAnnotations):
                 'classes.txt does not list. Add them, with the name void to ignore '
                 'them'
             )
-        results['gt_seg_map'] = labels[index]
+        results['gt_seg_map'] = labels.astype(np.uint8)
         results['seg_fields'].append('gt_seg_map')
 
 

@@ -53,9 +53,9 @@ def test_one_option_trains_on_any_folder(tool, folder, tmp_path):
     options = dict(
         data_root=folder,
         # Nothing is downloaded; the rest is for speed.
+        pretrained=None,
+        image_size=64,
         **{
-            'model.backbone.init_cfg': None,
-            'model.neck.init_cfg': None,
             'train_cfg.max_epochs': 1,
             'train_dataloader.batch_size': 6,
         },
