@@ -3,8 +3,9 @@
 tools/train.py configs/finetune_lightvit_t.py --cfg-options data_root=FOLDER
 
 The images are in FOLDER/train/CLASS/ and FOLDER/val/CLASS/. The runner reads
-the class names from there. The learning rate is set for 64 images in total and
-is scaled to the actual batch size.
+the class names from there and applies the options pretrained and image_size.
+The learning rate is set for 64 images in total and is scaled to the actual batch
+size.
 
 The paper has no result for it.
 Training: 30 epochs, 64 images per GPU, from the authors' ImageNet weights.
@@ -12,6 +13,8 @@ Training: 30 epochs, 64 images per GPU, from the authors' ImageNet weights.
 
 _base_ = './_base_/lightvit_in1k.py'
 data_root = 'data/finetune'
+pretrained = True  # the weights below; None: random ones; or a file or address
+image_size = None  # 224, as in the pipelines; an integer changes all of them
 runner_type = 'lightvit_mm.ClassFolderRunner'
 checkpoint = 'lightvit://tiny-in1k'
 
@@ -26,7 +29,7 @@ train_dataloader = dict(
     batch_size=64,
     dataset=dict(
         _delete_=True,
-        type='CustomDataset',
+        type='lightvit_mm.ClassFolderDataset',
         data_prefix='train',
         pipeline=_base_.train_pipeline,
     ),
@@ -35,7 +38,7 @@ val_dataloader = dict(
     batch_size=64,
     dataset=dict(
         _delete_=True,
-        type='CustomDataset',
+        type='lightvit_mm.ClassFolderDataset',
         data_prefix='val',
         pipeline=_base_.test_pipeline,
     ),

@@ -4,8 +4,9 @@ tools/train.py configs/finetune_mask_rcnn_lightvit_t.py \
     --cfg-options data_root=FOLDER
 
 FOLDER holds train.json, val.json and the images, in folders of any name. The
-runner reads the class names from the JSON files. The learning rate is set for 8
-images in total and is scaled to the actual batch size.
+runner reads the class names from the JSON files and applies the options
+pretrained and image_size. The learning rate is set for 8 images in total and is
+scaled to the actual batch size.
 
 The paper has no result for it.
 Training: 36 epochs, 2 images per GPU, from the authors' ImageNet weights.
@@ -13,6 +14,8 @@ Training: 36 epochs, 2 images per GPU, from the authors' ImageNet weights.
 
 _base_ = './mask_rcnn_lightvit_t_1x.py'
 data_root = 'data/finetune'
+pretrained = True  # those of the backbone; None: random ones; or a file or address
+image_size = None  # shorter side 800, as in the pipelines; an integer changes it
 runner_type = 'lightvit_mm.CocoFolderRunner'
 
 val_evaluator = dict(classwise=True)

@@ -4,8 +4,9 @@ tools/train.py configs/finetune_semantic_fpn_lightvit_t.py \
     --cfg-options data_root=FOLDER
 
 FOLDER holds img_dir/{train,val}, ann_dir/{train,val} and classes.txt. The
-runner reads the class names from classes.txt. The learning rate is set for 16
-images in total and is scaled to the actual batch size.
+runner reads the class names from classes.txt and applies the options pretrained
+and image_size. The learning rate is set for 16 images in total and is scaled to
+the actual batch size.
 
 The paper has no result for it.
 Training: 8,000 iterations, 8 images per GPU, from the authors' ImageNet weights.
@@ -13,18 +14,20 @@ Training: 8,000 iterations, 8 images per GPU, from the authors' ImageNet weights
 
 _base_ = './semantic_fpn_lightvit_t_ade20k.py'
 data_root = 'data/finetune'
+pretrained = True  # those of the backbone; None: random ones; or a file or address
+image_size = None  # 512, as in the pipelines; an integer changes all of them
 runner_type = 'lightvit_mm.MaskFolderRunner'
 interval = 800
 
-# ADE20K's pipelines ignore mask value 0; here it is a class.
+# ADE20K's pipelines ignore mask value 0; here classes.txt names the values.
 train_pipeline = [
     _base_.train_pipeline[0],
-    dict(type='LoadAnnotations'),
+    dict(type='lightvit_mm.LoadSegMap'),
     *_base_.train_pipeline[2:],
 ]
 test_pipeline = [
     *_base_.test_pipeline[:2],
-    dict(type='LoadAnnotations'),
+    dict(type='lightvit_mm.LoadSegMap'),
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(

@@ -6,18 +6,26 @@ up a name.
 """
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 DATASETS = Registry(
     'dataset',
     parent=MMENGINE_DATASETS,
     scope='lightvit_mm',
-    locations=['lightvit_mm.engine.mask_folder'],
+    locations=['lightvit_mm.engine.datasets'],
+)
+METRICS = Registry(
+    'metric',
+    parent=MMENGINE_METRICS,
+    scope='lightvit_mm',
+    locations=['lightvit_mm.engine.coco_metric'],
 )
 MODELS = Registry(
     'model',
@@ -36,4 +44,10 @@ RUNNERS = Registry(
     parent=MMENGINE_RUNNERS,
     scope='lightvit_mm',
     locations=['lightvit_mm.engine.own_data'],
+)
+TRANSFORMS = Registry(
+    'transform',
+    parent=MMENGINE_TRANSFORMS,
+    scope='lightvit_mm',
+    locations=['lightvit_mm.engine.load_seg_map'],
 )

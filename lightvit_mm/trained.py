@@ -15,8 +15,7 @@ from mmengine.runner import CheckpointLoader, load_state_dict
 from torch import Tensor, nn
 
 from .checkpoints import find_weights
-from .config import set_num_classes
-from .engine.own_data import complete, own_data_runner
+from .engine.own_data import complete
 from .files import PathLike
 from .models import LightViT
 from .models.layers import HW
@@ -79,10 +78,8 @@ def load_trained(
         OSError: If ``data_root`` is needed and missing.
     """
     weights, trained_on = _read(checkpoint)
-    if own_data_runner(cfg) is not None and 'classes' in trained_on:
-        set_num_classes(cfg, len(trained_on['classes']))
-    else:
-        complete(cfg)
+    classes = trained_on.get('classes')
+    complete(cfg, None if classes is None else len(classes))
     model = build_model(cfg)
     find_backbone(model)
     try:

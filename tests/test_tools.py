@@ -323,7 +323,10 @@ DIGITS = ROOT / 'configs/demo/lightvit_t_digits.py'
         ),
         ([*TRAIN, 'nolib::config.py'], 'nolib is not installed: pip install nolib'),
         ([*TEST, 'nolib::config.py', 'x'], 'nolib is not installed: pip install nolib'),
-        ([*TRAIN, OWN_DATA, '--cfg-options', 'data_root=nowhere'], 'nowhere/train'),
+        (
+            [*TRAIN, OWN_DATA, '--cfg-options', 'data_root=nowhere'],
+            'data_root=nowhere is not a folder',
+        ),
         (
             [*TRAIN, OWN_DATA, '--cfg-options', 'data_root=data'],
             'only one of them: cat',
@@ -331,7 +334,7 @@ DIGITS = ROOT / 'configs/demo/lightvit_t_digits.py'
         ([*TEST, 'no_such.py', 'x'], 'There is no config no_such.py'),
         (
             [*TEST, OWN_DATA, 'x', '--cfg-options', 'data_root=nowhere'],
-            'nowhere/train',
+            'data_root=nowhere is not a folder',
         ),
         ([*TEST, DIGITS, 'none.pth'], 'none.pth can not be found'),
         (

@@ -1,34 +1,85 @@
-"""A dataset of masks in which some values are ignored; needs mmsegmentation."""
+"""A dataset of masks whose values have names; needs mmsegmentation."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmseg.datasets import BaseSegDataset
 
+from ..files import IMAGE_SUFFIXES
 from ..registry import DATASETS
+from .folders.masks import MASK_SUFFIXES, pair_masks
 
 
 @DATASETS.register_module()
 class MaskFolderDataset(BaseSegDataset):
-    """mmsegmentation's dataset, with names for all values of a mask.
+    """mmsegmentation's dataset of two folders, with names for the values of a mask.
 
     Args:
-        mask_classes: Names of the mask values 0, 1 and so on. Values named in
+        mask_classes: Names of the values of a mask. Values named in
             ``metainfo['classes']`` get their index there as label; the others
             get ``ignore_index``.
-        kwargs: Options of mmsegmentation's ``BaseSegDataset``.
+        mask_values: The values in the order of ``mask_classes``: numbers from 0
+            to 65535, or colours as '#rrggbb'. Default: 0, 1 and so on. Colours,
+            and numbers above 255, need the transform ``lightvit_mm.LoadSegMap``.
+        img_suffix: End of the names of images, or several, in lower case.
+            Default: those of all common formats.
+        seg_map_suffix: End of the names of masks, or several, in lower case.
+            Default: .png, .tif, .tiff and .bmp.
+        kwargs: Options of mmsegmentation's ``BaseSegDataset``, apart from
+            ``ann_file``.
+
+    Raises:
+        FileNotFoundError: If there is no image, or an image has no mask.
+        ValueError: If two images or two masks have the same name before the
+            suffix.
     """
 
-    def __init__(self, mask_classes: Sequence[str], **kwargs) -> None:
+    def __init__(
+        self,
+        mask_classes: Sequence[str],
+        mask_values: Sequence[int] | Sequence[str] | None = None,
+        img_suffix: str | Sequence[str] = IMAGE_SUFFIXES,
+        seg_map_suffix: str | Sequence[str] = MASK_SUFFIXES,
+        **kwargs,
+    ) -> None:
+        if kwargs.get('ann_file'):
+            raise TypeError(
+                'MaskFolderDataset takes all images of a folder and no ann_file; '
+                "use mmsegmentation's BaseSegDataset to list them in a file"
+            )
         self.mask_classes = mask_classes
-        super().__init__(**kwargs)
+        self.mask_values = mask_values or range(len(mask_classes))
+        super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
     # BaseSegDataset reads the names of the values from the class attribute.
-    def get_label_map(self, new_classes: Sequence[str]) -> dict[int, int] | None:
-        """Label of each mask value, or None if they are the same."""
-        if list(new_classes) == list(self.mask_classes):
-            return None
+    def get_label_map(self, new_classes: Sequence[str]) -> dict[int | str, int]:
+        """Label of each value of a mask."""
         labels = {name: label for label, name in enumerate(new_classes)}
-        return {
+        listed = {
             value: labels.get(name, self.ignore_index)
-            for value, name in enumerate(self.mask_classes)
+            for value, name in zip(self.mask_values, self.mask_classes, strict=True)
         }
+        return {255: self.ignore_index, **listed}
+
+    def load_data_list(self) -> list[dict]:
+        """Paths of each image and its mask, and how to read the mask."""
+        pairs = pair_masks(
+            Path(self.data_prefix['img_path']),
+            Path(self.data_prefix['seg_map_path']),
+            _tuple(self.img_suffix),
+            _tuple(self.seg_map_suffix),
+        )
+        return [
+            dict(
+                img_path=str(image),
+                seg_map_path=str(mask),
+                label_map=self.label_map,
+                reduce_zero_label=self.reduce_zero_label,
+                seg_fields=[],
+            )
+            for image, mask in pairs
+        ]
+
+
+def _tuple(suffixes: str | Sequence[str]) -> tuple[str, ...]:
+    return (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)

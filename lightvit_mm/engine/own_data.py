@@ -1,8 +1,8 @@
-"""Runners for your own data: one folder completes the config.
+"""Runners for your own data: one folder and a few options complete the config.
 
 The folder is ``data_root``. It provides the class names, the number of classes
-and the file names. It is read when the runner is built: only then have all
-options been merged into the config.
+and the file names. The options are those of :data:`OPTIONS`. All are read when
+the runner is built: only then have they been merged into the config.
 """
 
 from pathlib import Path
@@ -11,39 +11,49 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.runner import Runner
 
-from ..config import datasets, set_num_classes
+from ..config import datasets, set_num_classes, type_name, walk
 from ..registry import RUNNERS
-from .folders import (
-    FOLDERS,
-    VOID,
-    annotation_file,
-    class_folders,
-    common_categories,
-    image_folder,
-    image_suffix,
-    list_files,
-    read_class_names,
-    read_coco,
-)
+from .folders import classes, coco, masks
+from .folders.splits import SET_DATA_ROOT, SPLITS, split_folder
+from .image_size import set_image_size
+from .pretrained import set_pretrained
+
+OPTIONS = ('data_root', 'pretrained', 'image_size')
 
 # The split of the folder that each dataset of a config uses.
-_FOLDER_OF = dict(train='train', val='val', test='val')
+_SPLIT_OF = dict(train='train', val='val', test='val')
 
 
 class OwnDataRunner(Runner):
     """mmengine's runner for a config that ``data_root`` completes."""
+
+    # What data_root holds, for an error message.
+    layout: str
 
     @classmethod
     def fill(cls, cfg: Config) -> None:
         """Complete a config in place.
 
         Args:
-            cfg: Config with ``data_root``.
+            cfg: Config with ``data_root``. ``pretrained`` and ``image_size`` are
+                optional.
 
         Raises:
             OSError: If a file or a folder is missing.
-            ValueError: If files contradict each other.
+            ValueError: If files contradict each other, or an option is invalid.
         """
+        apply_options(cfg)
+        root = cfg.get('data_root')
+        if root is None or not Path(root).is_dir():
+            raise FileNotFoundError(
+                f'data_root={root} is not a folder. {SET_DATA_ROOT}a folder with '
+                f'{cls.layout}'
+            )
+        cls.read_folder(cfg, Path(root))
+
+    @classmethod
+    def read_folder(cls, cfg: Config, root: Path) -> None:
+        """Take classes and files from a folder, see :meth:`fill`."""
         raise NotImplementedError
 
     @classmethod
@@ -58,61 +68,85 @@ class OwnDataRunner(Runner):
         return super().from_cfg(cfg)
 
 
+def apply_options(cfg: Config) -> None:
+    """Apply ``pretrained`` and ``image_size`` of a config in place, if it has them.
+
+    Raises:
+        ValueError: If one of them is invalid.
+    """
+    if 'pretrained' in cfg:
+        set_pretrained(cfg, cfg.pretrained)
+    if cfg.get('image_size') is not None:
+        set_image_size(cfg, cfg.image_size)
+
+
 def own_data_runner(cfg: Config) -> type[OwnDataRunner] | None:
     """The runner class of a config if it completes configs, otherwise None."""
     runner = MMENGINE_RUNNERS.get(cfg.get('runner_type', 'Runner'))
     return runner if issubclass(runner, OwnDataRunner) else None
 
 
-def complete(cfg: Config) -> None:
+def complete(cfg: Config, num_classes: int | None = None) -> None:
     """Complete a config in place if its runner would; otherwise do nothing.
 
     Args:
         cfg: Any config; ``runner_type`` names its runner.
+        num_classes: Number of classes, such as that of a checkpoint. Then
+            ``data_root`` is not read.
 
     Raises:
         OSError: If a file or a folder in ``data_root`` is missing.
-        ValueError: If files contradict each other.
+        ValueError: If files contradict each other, or an option is invalid.
     """
     runner = own_data_runner(cfg)
-    if runner is not None:
+    if runner is None:
+        return
+    if num_classes is None:
         runner.fill(cfg)
+    else:
+        apply_options(cfg)
+        set_num_classes(cfg, num_classes)
 
 
 @RUNNERS.register_module()
 class ClassFolderRunner(OwnDataRunner):
     """For classification: ``data_root`` holds train/CLASS/ and val/CLASS/.
 
-    It sets the folder of the datasets, whose ``data_prefix`` is 'train' or
-    'val'. It sets ``num_classes`` of the head and the data preprocessor to the
-    number of class folders.
+    It sets the folders of the datasets. It sets ``num_classes`` of the head and
+    the data preprocessor to the number of class folders. Hidden folders such as
+    .ipynb_checkpoints are no classes.
     """
 
+    layout = 'images in train/CLASS/ and val/CLASS/.'
+
     @classmethod
-    def fill(cls, cfg: Config) -> None:
+    def read_folder(cls, cfg: Config, root: Path) -> None:
         """Complete a config of a classifier in place.
 
         Args:
-            cfg: Config with ``data_root``.
+            cfg: Config of mmpretrain.
+            root: The folder ``data_root``.
 
         Raises:
             FileNotFoundError: If a folder is missing or has no class folders.
-            ValueError: If the classes of train and val differ.
+            ValueError: If the classes of train and val differ, or a class has
+                no image.
         """
-        classes, val_classes = (
-            class_folders(cfg.data_root, split) for split in FOLDERS
-        )
-        if classes != val_classes:
-            difference = sorted(set(classes) ^ set(val_classes))
+        folders = {split: split_folder(root, split) for split in SPLITS}
+        names, val_names = map(classes.class_names, folders.values())
+        if names != val_names:
             raise ValueError(
-                f'The class folders in data_root={cfg.data_root} should be '
-                'the same in train and val; in only one of them: '
-                f'{", ".join(difference)}'
+                f'The class folders in data_root={root} should be the same in '
+                'train and val; in only one of them: '
+                f'{", ".join(sorted(set(names) ^ set(val_names)))}'
             )
+        for folder in folders.values():
+            classes.class_images(folder)
 
-        set_num_classes(cfg, len(classes))
+        set_num_classes(cfg, len(names))
         for slot in datasets(cfg):
             slot.cfg.data_root = cfg.data_root
+            slot.cfg.data_prefix = folders[_SPLIT_OF[slot.split]].name
 
 
 @RUNNERS.register_module()
@@ -120,95 +154,138 @@ class CocoFolderRunner(OwnDataRunner):
     """For detection: ``data_root`` holds images and COCO annotations.
 
     The annotations are one JSON file with 'train' in its name and one with
-    'val', in the folder itself or in ``annotations``. The images may be in any
-    folder below; the one with all files of a split is used. Classes are
-    numbered as in mmdet, in the order of the file's categories.
+    'val', in the folder itself or in ``annotations``, or one JSON file each in
+    ``train`` and ``val``. The images may be in any folder below; the one with all
+    files of a split is used. Classes are numbered as in mmdet, in the order of
+    the file's categories. The evaluation is that of
+    :class:`lightvit_mm.engine.coco_metric.CocoMetric`.
 
     It works with every mmdet config for COCO datasets.
     """
 
+    layout = 'images and COCO annotations such as train.json and val.json.'
+
     @classmethod
-    def fill(cls, cfg: Config) -> None:
+    def read_folder(cls, cfg: Config, root: Path) -> None:
         """Complete a config of a detector in place.
 
         Args:
-            cfg: Config with ``data_root``.
+            cfg: Config of mmdet.
+            root: The folder ``data_root``.
 
         Raises:
             FileNotFoundError: If an image is missing.
             ValueError: If annotations are missing or not in COCO format, if
-                the categories of train and val differ, or if several files or
-                folders could be meant.
+                the config needs masks and there are none, if the categories of
+                train and val differ, or if several files or folders could be
+                meant.
         """
-        root = Path(cfg.data_root)
-        paths = {split: annotation_file(root, split) for split in FOLDERS}
-        annotations = {split: read_coco(paths[split]) for split in FOLDERS}
-        classes = common_categories(paths, annotations)
-        folders, files = list_files(root)
+        paths = {split: coco.annotation_file(root, split) for split in SPLITS}
+        contents = {split: coco.read(paths[split]) for split in SPLITS}
+        names = coco.common_categories(paths, contents)
+        if _needs_masks(cfg):
+            for split in SPLITS:
+                coco.check_masks(paths[split], contents[split]['annotations'])
+        folders, files = coco.list_files(root)
         images = {
-            split: image_folder(
+            split: coco.image_folder(
                 root,
                 folders,
                 files,
                 split,
                 paths[split],
-                [image['file_name'] for image in annotations[split]['images']],
+                [image['file_name'] for image in contents[split]['images']],
             )
-            for split in FOLDERS
+            for split in SPLITS
         }
 
-        set_num_classes(cfg, len(classes))
+        set_num_classes(cfg, len(names))
         for slot in datasets(cfg):
-            split, dataset = _FOLDER_OF[slot.split], slot.cfg
+            split, dataset = _SPLIT_OF[slot.split], slot.cfg
             dataset.data_root = cfg.data_root
             dataset.ann_file = paths[split].relative_to(root).as_posix()
             dataset.data_prefix = dict(img=images[split])
             # COCO only has colours for 80 classes.
-            dataset.metainfo = dict(classes=classes, palette=None)
-        for name in ('val_evaluator', 'test_evaluator'):
-            metrics = cfg.get(name) or []
-            for metric in [metrics] if isinstance(metrics, dict) else metrics:
-                if 'ann_file' in metric:
-                    metric.ann_file = str(paths['val'])
+            dataset.metainfo = dict(classes=names, palette=None)
+        for metric in _coco_metrics(cfg):
+            metric.type = 'lightvit_mm.CocoMetric'
+            if 'ann_file' in metric:
+                metric.ann_file = str(paths['val'])
+
+
+def _coco_metrics(cfg: Config) -> list[dict]:
+    evaluators = [cfg.get('val_evaluator'), cfg.get('test_evaluator')]
+    return [x for x in walk(evaluators) if type_name(x) == 'CocoMetric']
+
+
+def _needs_masks(cfg: Config) -> bool:
+    return any(
+        transform.get('with_mask')
+        for slot in datasets(cfg)
+        for transform in walk(slot.cfg.get('pipeline'))
+    ) or any('segm' in metric.get('metric', ()) for metric in _coco_metrics(cfg))
 
 
 @RUNNERS.register_module()
 class MaskFolderRunner(OwnDataRunner):
     """For segmentation: ``data_root`` holds images, masks and classes.txt.
 
-    The images are in img_dir/train and img_dir/val. Their masks are PNG files
-    of the same names in ann_dir/train and ann_dir/val. Line k of classes.txt,
-    from 0, names the mask value k. Pixels of the class ``void`` or of value
-    255 are ignored in training and evaluation.
+    The images are in img_dir/train and img_dir/val. Their masks have the same
+    names before the suffix, in ann_dir/train and ann_dir/val. Line k of
+    classes.txt, from 0, names the mask value k; or each line names any value or
+    colour, such as ``255: road`` or ``#ff8000: road``. Pixels of the class
+    ``void``, or of value 255 without a name, are ignored in training and
+    evaluation.
 
     The datasets are :class:`lightvit_mm.engine.mask_folder.MaskFolderDataset`.
     """
 
+    layout = 'img_dir/{train,val}, ann_dir/{train,val} and classes.txt.'
+
     @classmethod
-    def fill(cls, cfg: Config) -> None:
+    def read_folder(cls, cfg: Config, root: Path) -> None:
         """Complete a config of a segmentor in place.
 
         Args:
-            cfg: Config with ``data_root``.
+            cfg: Config of mmseg.
+            root: The folder ``data_root``.
 
         Raises:
             FileNotFoundError: If images, masks or classes.txt are missing.
-            ValueError: If classes.txt is invalid, or images have different
-                suffixes.
+            ValueError: If classes.txt is invalid, or masks are JPEG files.
         """
-        names = read_class_names(Path(cfg.data_root, 'classes.txt'))
-        classes = tuple(name for name in names if name != VOID)
-        suffixes = {
-            split: image_suffix(Path(cfg.data_root), split) for split in FOLDERS
-        }
-
-        set_num_classes(cfg, len(classes))
-        for slot in datasets(cfg):
-            split, dataset = _FOLDER_OF[slot.split], slot.cfg
-            dataset.data_root = cfg.data_root
-            dataset.data_prefix = dict(
-                img_path=f'img_dir/{split}', seg_map_path=f'ann_dir/{split}'
+        named = masks.read_mask_classes(root / 'classes.txt')
+        prefixes = {
+            split: dict(
+                img_path=split_folder(root / 'img_dir', split),
+                seg_map_path=split_folder(root / 'ann_dir', split),
             )
-            dataset.img_suffix = suffixes[split]
-            dataset.mask_classes = names
-            dataset.metainfo = dict(classes=classes)
+            for split in SPLITS
+        }
+        for prefix in prefixes.values():
+            masks.pair_masks(*prefix.values())
+        if named.needs_lookup:
+            _check_loaders(cfg, root)
+
+        set_num_classes(cfg, len(named.classes))
+        for slot in datasets(cfg):
+            dataset = slot.cfg
+            dataset.data_root = cfg.data_root
+            dataset.data_prefix = {
+                key: folder.relative_to(root).as_posix()
+                for key, folder in prefixes[_SPLIT_OF[slot.split]].items()
+            }
+            dataset.mask_classes = named.names
+            dataset.mask_values = named.values
+            dataset.metainfo = dict(classes=tuple(named.classes))
+
+
+def _check_loaders(cfg: Config, root: Path) -> None:
+    for slot in datasets(cfg):
+        for transform in walk(slot.cfg.get('pipeline')):
+            if type_name(transform) == 'LoadAnnotations':
+                raise ValueError(
+                    f'{root / "classes.txt"} has colours or values above 255: set '
+                    "type='lightvit_mm.LoadSegMap' in place of 'LoadAnnotations' in "
+                    f'{slot.path}.pipeline'
+                )

@@ -1,5 +1,6 @@
 """The runner for class folders."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
+from mmengine.registry import DATASETS, RUNNERS, DefaultScope
 from mmengine.runner import CheckpointLoader
+
+from lightvit_mm.engine.own_data import complete
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'
@@ -50,9 +53,9 @@ def test_one_option_trains_on_any_folder(tool, folder, tmp_path):
     options = dict(
         data_root=folder,
         # Nothing is downloaded; the rest is for speed.
+        pretrained=None,
+        image_size=64,
         **{
-            'model.backbone.init_cfg': None,
-            'model.neck.init_cfg': None,
             'train_cfg.max_epochs': 1,
             'train_dataloader.batch_size': 6,
         },
@@ -101,7 +104,7 @@ def test_the_classes_reach_model_and_datasets(folder, tmp_path):
         assert dataset.get_data_info(11)['gt_label'] == 2
 
 
-@pytest.mark.parametrize('missing', ['insects', 'insects/train', 'insects/val'])
+@pytest.mark.parametrize('missing', ['insects/train', 'insects/val'])
 def test_missing_folder_is_named(missing, folder, tmp_path):
     (tmp_path / missing).rename(tmp_path / 'elsewhere')
     expected = 'val' if missing.endswith('val') else 'train'
@@ -113,6 +116,77 @@ def test_missing_folder_is_named(missing, folder, tmp_path):
         ),
     ):
         RUNNERS.build(finetune_config(folder, tmp_path))
+
+
+def test_unsplit_folder_names_the_command_that_splits_it(folder, tmp_path):
+    root = folder / 'train'
+    with pytest.raises(
+        FileNotFoundError,
+        match=f'python tools/convert_dataset.py {root} OUT --val 0.2',
+    ):
+        RUNNERS.build(finetune_config(root, tmp_path))
+
+
+@pytest.mark.parametrize('name', ['valid', 'validation', 'Val'])
+def test_val_may_have_other_names(name, folder, tmp_path):
+    (folder / 'val').rename(folder / name)
+    cfg = finetune_config(folder, tmp_path)
+    complete(cfg)
+    assert cfg.val_dataloader.dataset.data_prefix == name
+    assert cfg.train_dataloader.dataset.data_prefix == 'train'
+
+
+def test_two_folders_for_val_are_ambiguous(folder, tmp_path):
+    shutil.copytree(folder / 'val', folder / 'valid')
+    with pytest.raises(ValueError, match='several folders for val: val, valid'):
+        complete(finetune_config(folder, tmp_path))
+
+
+def test_hidden_files_are_neither_classes_nor_images(folder, tmp_path):
+    pytest.importorskip('mmpretrain')
+    for name in ('.ipynb_checkpoints', '__MACOSX', 'ant/.thumbs'):
+        (folder / 'train' / name).mkdir()
+        shutil.copy(folder / 'val/ant/0.png', folder / 'train' / name)
+    (folder / 'train/ant/._0.png').write_bytes(b'no image')
+    cfg = finetune_config(folder, tmp_path)
+    complete(cfg)
+    assert cfg.model.head.num_classes == 3
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    assert dataset.metainfo['classes'] == ('ant', 'bee', 'cat')
+    paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    assert paths == [
+        str(folder / 'train' / name / f'{i}.png')
+        for name in ('ant', 'bee', 'cat')
+        for i in range(4)
+    ]
+    assert [dataset.get_data_info(i)['gt_label'] for i in (0, 4, 11)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize('suffix', ['.webp', '.TIFF', '.ppm', '.jpeg'])
+def test_images_may_have_any_common_suffix(suffix, folder, tmp_path):
+    pytest.importorskip('mmpretrain')
+    for path in (folder / 'train/ant').iterdir():
+        cv2.imwrite(str(path.with_suffix(suffix)), cv2.imread(str(path)))
+        path.unlink()
+    cfg = finetune_config(folder, tmp_path)
+    complete(cfg)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    assert len(dataset) == 12
+    assert dataset[0]['inputs'].shape == (3, 224, 224)
+
+
+@pytest.mark.parametrize(
+    'files, found', [([], 'no files'), (['0.gif', '1.txt'], 'only files such as 0.gif')]
+)
+def test_class_without_images_is_named(files, found, folder, tmp_path):
+    for path in (folder / 'val/bee').iterdir():
+        path.unlink()
+    for name in files:
+        (folder / 'val/bee' / name).touch()
+    with pytest.raises(ValueError, match=f'{folder}/val/bee has no image, {found}'):
+        complete(finetune_config(folder, tmp_path))
 
 
 def test_folder_of_images_has_no_classes(folder, tmp_path):

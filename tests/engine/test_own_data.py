@@ -17,8 +17,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
+from mmengine.runner import save_checkpoint
 
-from lightvit_mm.engine.own_data import complete
+from lightvit_mm.config import set_num_classes
+from lightvit_mm.engine.own_data import OPTIONS, complete
+from lightvit_mm.trained import build_model, load_trained, network_input
 
 from ..processes import NO_WORKERS, cfg_options, check, free_port
 
@@ -31,7 +34,7 @@ SEGMENTOR = ROOT / 'configs/finetune_semantic_fpn_lightvit_t.py'
 
 # A network and a loader that start quickly.
 SMALL = {
-    'model.backbone.init_cfg': None,
+    'pretrained': None,
     'model.backbone.arch._delete_': True,
     'model.backbone.arch.embed_dims': (8, 16, 32),
     'model.backbone.arch.depths': (1, 1, 1),
@@ -87,6 +90,71 @@ def test_other_configs_are_left_alone():
     assert cfg.to_dict() == before
 
 
+@pytest.mark.parametrize(
+    'config',
+    [
+        'finetune_lightvit_t',
+        DETECTOR.stem,
+        SEGMENTOR.stem,
+        'finetune_faster_rcnn_lightvit_t',
+    ],
+)
+def test_missing_data_root_is_named(config):
+    with pytest.raises(
+        FileNotFoundError,
+        match='^data_root=no/where is not a folder. Set data_root, for example with '
+        '--cfg-options data_root=FOLDER, to a folder with ',
+    ):
+        completed(ROOT / f'configs/{config}.py', 'no/where')
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    'config, size, head',
+    [
+        (ROOT / 'configs/finetune_lightvit_t.py', 64, 'head.fc'),
+        (SEGMENTOR, 64, 'decode_head.conv_seg'),
+    ],
+    ids=['classifier', 'segmentor'],
+)
+def test_options_apply_to_a_trained_model_without_data(config, size, head, tmp_path):
+    """To the config that was trained with them, too, not only to the written one."""
+    cfg = copy.deepcopy(read_config(config))
+    small = {k: v for k, v in SMALL.items() if k != 'model.neck.in_channels'}
+    cfg.merge_from_dict({**small, 'image_size': size, 'data_root': 'no/where'})
+    is_segmentor = 'decode_head' in cfg.model
+    cfg.model.neck.in_channels = (8, 16, 32) if is_segmentor else 32
+    before = cfg.to_dict()
+    set_num_classes(cfg, 3)
+    model = build_model(cfg)
+    path = str(tmp_path / 'trained.pth')
+    meta = dict(dataset_meta=dict(classes=('a', 'b', 'c')))
+    save_checkpoint(dict(state_dict=model.state_dict(), meta=meta), path)
+
+    cfg = Config(before)
+    loaded = load_trained(cfg, path)
+    assert loaded.dataset_meta['classes'] == ['a', 'b', 'c']
+    name = f'{head}.weight'
+    assert torch.equal(loaded.state_dict()[name], model.state_dict()[name])
+    cv2.imwrite(str(tmp_path / '0.png'), np.zeros((90, 120, 3), np.uint8))
+    image, _ = network_input(loaded, cfg, tmp_path / '0.png')
+    assert min(image.shape[:2]) == size
+
+
+def test_every_own_data_config_lists_the_options():
+    for path in (ROOT / 'configs').glob('finetune_*.py'):
+        assert set(OPTIONS) <= set(read_config(path)), path
+
+
+@pytest.mark.parametrize('option', ['pretrained=3', 'image_size=0'])
+def test_bad_option_is_named_before_the_folder_is_read(option):
+    name, value = option.split('=')
+    with pytest.raises(ValueError, match=option):
+        completed(DETECTOR, 'no/where', **{name: int(value)})
+
+
 # Detection
 
 # The ids are neither sorted nor consecutive.
@@ -128,15 +196,14 @@ def annotation_file(root, split):
     return root / f'annotations/digits_{split}2024.json'
 
 
-def test_a_detector_from_an_empty_folder(scenes, tmp_path):
+def test_a_detector_from_an_empty_folder(scenes, digits, tmp_path):
     log, results = train(
         DETECTOR,
         scenes,
         tmp_path / 'work',
         {
             'train_cfg.max_epochs': 1,
-            'train_dataloader.dataset.pipeline.2.scale': (96, 96),
-            'val_dataloader.dataset.pipeline.1.scale': (96, 96),
+            'image_size': 96,
             'model.roi_head.bbox_head.fc_out_channels': 32,
             'model.roi_head.mask_head.num_convs': 1,
             'model.test_cfg.rcnn.score_thr': 0.0,
@@ -169,6 +236,14 @@ def test_a_detector_from_an_empty_folder(scenes, tmp_path):
     # The written config works without the folder.
     written = Config.fromfile(tmp_path / 'work' / DETECTOR.name)
     assert written.model.roi_head.bbox_head.num_classes == 3
+    # All layers learn alike.
+    table = log[log.index('Layer-wise learning rates:') :].splitlines()[2:7]
+    assert [row.split()[2:] for row in table] == [['0.0002']] * 5
+    shutil.rmtree(scenes)
+    model = load_trained(written, path)
+    assert model.dataset_meta['classes'] == list(CATEGORIES.values())
+    image, _ = network_input(model, written, digits / 'detection/val/0000.jpg')
+    assert min(image.shape[:2]) == 96
 
 
 @pytest.mark.parametrize(
@@ -236,8 +311,185 @@ def test_file_names_may_contain_folders(scenes):
     completed(DETECTOR, scenes)
 
 
-def misuse_no_folder(root):
+# As tools export them
+
+
+def write_scenes(digits, root, folders, annotations, names='{}'):
+    """The scenes in other folders and files, as train and val."""
+    for split, folder, file in zip(('train', 'val'), folders, annotations):
+        shutil.copytree(digits / 'detection' / split, root / folder)
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(digits / f'detection/{split}.json', root / file)
+
+        def change(content):
+            keep_categories(content)
+            for image in content['images']:
+                image['file_name'] = names.format(image['file_name'])
+
+        rewrite(root / file, change)
+
+
+LAYOUTS = {
+    'roboflow': dict(
+        folders=('train', 'valid'),
+        annotations=('train/_annotations.coco.json', 'valid/_annotations.coco.json'),
+    ),
+    'cvat': dict(
+        folders=('images/Train', 'images/Validation'),
+        annotations=(
+            'annotations/instances_Train.json',
+            'annotations/instances_Validation.json',
+        ),
+    ),
+    'coco': dict(
+        folders=('train2017', 'val2017'),
+        annotations=(
+            'annotations/instances_train2017.json',
+            'annotations/instances_val2017.json',
+        ),
+    ),
+    'converted': dict(
+        folders=('images/train', 'images/val'), annotations=('train.json', 'val.json')
+    ),
+}
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_layouts_of_tools_need_no_renaming(layout, digits, tmp_path):
+    expected = LAYOUTS[layout]
+    write_scenes(digits, tmp_path, **expected)
+    # Files next to them that are not for training.
+    for name in (
+        'annotations/captions_train2017.json',
+        'annotations/captions_val2017.json',
+        'annotations/person_keypoints_train2017.json',
+        'annotations/person_keypoints_val2017.json',
+        'annotations/image_info_test2017.json',
+        'test/_annotations.coco.json',
+        '._train.json',
+        'annotations/._instances_val2017.json',
+    ):
+        if name.startswith('annotations/') <= (layout in ('coco', 'cvat')):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text('{}')
+    cfg = completed(DETECTOR, tmp_path)
+    for i, split in enumerate(('train', 'val')):
+        dataset = build(cfg, split)
+        assert cfg[f'{split}_dataloader'].dataset.ann_file == expected['annotations'][i]
+        assert len(dataset) == (4 if split == 'val' else 7)  # one has no objects
+        for k in range(len(dataset)):
+            path = Path(dataset.get_data_info(k)['img_path'])
+            assert path.is_file()
+            assert path.parent == tmp_path / expected['folders'][i]
+    assert cfg.val_evaluator.ann_file == str(tmp_path / expected['annotations'][1])
+
+
+@pytest.mark.parametrize('file', ['result.json', 'annotations/instances_default.json'])
+def test_one_file_for_all_names_the_command_that_splits_it(file, digits, tmp_path):
+    """As of Label Studio, and of CVAT without subsets."""
+    write_scenes(digits, tmp_path, ('images',), (file,))
+    with pytest.raises(
+        ValueError,
+        match=f'{file}. .*python tools/convert_dataset.py {tmp_path} OUT --val 0.2',
+    ):
+        completed(DETECTOR, tmp_path)
+
+
+def test_many_json_files_are_not_all_listed(digits, tmp_path):
+    """As of labelme: one next to each image."""
+    write_scenes(digits, tmp_path, ('train', 'val'), ('train.json', 'val/x.json'))
+    for i in range(50):
+        (tmp_path / f'val/{i}.json').write_text('{}')
+    with pytest.raises(ValueError, match='there are 51. All .* and 43 more. Set'):
+        completed(DETECTOR, tmp_path)
+
+
+@pytest.mark.parametrize('suffix', ['.JPG', '.Jpg'])
+def test_file_in_other_case_is_shown(suffix, scenes):
+    for path in [*(scenes / 'train/images').iterdir()]:
+        path.rename(path.with_suffix(suffix))
+    shutil.rmtree(scenes / 'val')
+    with pytest.raises(
+        FileNotFoundError,
+        match=f'0000.jpg, .*none of the folders.* There is train/images/0000{suffix}: '
+        'upper and lower case',
+    ):
+        completed(DETECTOR, scenes)
+
+
+def test_some_files_in_other_case_are_shown(scenes):
+    path = scenes / 'train/images/0003.jpg'
+    path.rename(path.with_suffix('.JPG'))
+    with pytest.raises(
+        FileNotFoundError, match='first is 0003.jpg. There is train/images/0003.JPG: '
+    ):
+        completed(DETECTOR, scenes)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-le'])
+def test_json_that_pycocotools_cannot_read_is_named(encoding, scenes):
+    path = annotation_file(scenes, 'val')
+    path.write_bytes(path.read_text().encode(encoding))
+    with pytest.raises(
+        ValueError, match='digits_val2024.json is encoded as UTF-.*save it as UTF-8'
+    ):
+        completed(DETECTOR, scenes)
+
+
+# Boxes without masks
+
+
+@pytest.fixture
+def boxes(scenes):
+    """As YOLO, VOC and Roboflow give them; some tools write empty lists."""
+
+    def drop_masks(content):
+        for i, annotation in enumerate(content['annotations']):
+            del annotation['segmentation']
+            if i % 2:
+                annotation['segmentation'] = []
+
+    for split in ('train', 'val'):
+        rewrite(annotation_file(scenes, split), drop_masks)
+    return scenes
+
+
+BOXES_ONLY = ROOT / 'configs/finetune_faster_rcnn_lightvit_t.py'
+
+
+def test_boxes_without_masks_have_a_config(boxes):
+    with pytest.raises(
+        ValueError,
+        match='digits_train2024.json has a segmentation, but .*masks. .*'
+        f'{BOXES_ONLY.relative_to(ROOT)}$',
+    ):
+        completed(DETECTOR, boxes)
+    cfg = completed(BOXES_ONLY, boxes)
+    assert cfg.model.roi_head.bbox_head.num_classes == 3
+    for split in ('train', 'val'):
+        content = json.loads(annotation_file(boxes, split).read_text())
+        instances = [item['data_samples'].gt_instances for item in build(cfg, split)]
+        assert sum(map(len, instances)) == len(content['annotations']) > 0
+        assert not any('masks' in x for x in instances)
+
+
+def test_metric_for_masks_needs_masks(boxes):
+    """In a config whose pipelines read boxes only."""
+    with pytest.raises(ValueError, match='learns or evaluates masks'):
+        completed(BOXES_ONLY, boxes, **{'val_evaluator.metric': ['bbox', 'segm']})
+
+
+@pytest.mark.parametrize('metric', ['CocoMetric', 'mmdet.CocoMetric'])
+def test_metric_evaluates_an_annotation_with_id_0(metric, scenes):
+    cfg = completed(DETECTOR, scenes, **{'val_evaluator.type': metric})
+    assert cfg.val_evaluator.type == 'lightvit_mm.CocoMetric'
+    assert cfg.test_evaluator.type == 'lightvit_mm.CocoMetric'
+    assert cfg.val_evaluator.classwise
+
+
+def misuse_no_files(root):
     shutil.rmtree(root)
+    root.mkdir()
 
 
 def misuse_two_files(root):
@@ -283,7 +535,7 @@ def misuse_ambiguous(root):
     'misuse, message',
     [
         (
-            misuse_no_folder,
+            misuse_no_files,
             r"one \*.json with 'train' .* there are 0.*: none. Set data_root",
         ),
         (
@@ -352,10 +604,7 @@ def test_a_segmentor_from_an_empty_folder(masks, tmp_path, num_processes):
             'train_cfg.max_iters': 2,
             'train_cfg.val_interval': 2,
             'train_dataloader.batch_size': 2,
-            'train_dataloader.dataset.pipeline.2.scale': (64, 48),
-            'train_dataloader.dataset.pipeline.3.crop_size': (48, 64),
-            'val_dataloader.dataset.pipeline.1.scale': (64, 48),
-            'model.data_preprocessor.size': (48, 64),
+            'image_size': 48,
             'model.neck.out_channels': 16,
             'model.decode_head.in_channels': (16, 16, 16, 16),
             'model.decode_head.channels': 16,
@@ -400,6 +649,46 @@ def test_void_is_ignored_and_the_others_are_renumbered(names, labels, masks):
             np.testing.assert_array_equal(found, labels[mask])
 
 
+def test_values_and_colours_of_classes_txt_become_labels(masks):
+    (masks / 'classes.txt').write_text('3: road\n0: void\n255: sky\n1: a\n2: b')
+    cfg = completed(SEGMENTOR, masks)
+    assert cfg.model.decode_head.num_classes == 4
+    labels = np.full(256, 99)
+    labels[[3, 0, 255, 1, 2]] = [0, 255, 1, 2, 3]
+    for split in ('train', 'val'):
+        dataset = build(cfg, split)
+        (load,) = [
+            step
+            for step in dataset.pipeline.transforms
+            if type(step).__name__ == 'LoadSegMap'
+        ]
+        for i in range(len(dataset)):
+            mask = cv2.imread(f'{masks}/ann_dir/{split}/{i}.png', -1)
+            found = load(dataset.get_data_info(i))['gt_seg_map']
+            np.testing.assert_array_equal(found, labels[mask])
+
+
+def test_valid_is_a_name_for_val(masks):
+    for folder in ('img_dir', 'ann_dir'):
+        (masks / folder / 'val').rename(masks / folder / 'valid')
+    dataset = build(completed(SEGMENTOR, masks), 'val')
+    assert dataset.get_data_info(1)['seg_map_path'] == f'{masks}/ann_dir/valid/1.png'
+    assert dataset.get_data_info(1)['img_path'] == f'{masks}/img_dir/valid/1.jpg'
+
+
+def test_colours_need_the_loader_that_knows_them(masks):
+    (masks / 'classes.txt').write_text('#000000: sky\n#ffffff: road')
+    cfg = copy.deepcopy(read_config(SEGMENTOR))
+    cfg.data_root = str(masks)
+    cfg.train_dataloader.dataset.pipeline[1] = dict(type='LoadAnnotations')
+    with pytest.raises(
+        ValueError,
+        match="has colours .*'lightvit_mm.LoadSegMap' in place of .* in "
+        'train_dataloader.dataset.pipeline',
+    ):
+        complete(cfg)
+
+
 def test_all_heads_of_a_segmentor_take_the_number_of_classes(masks):
     head = dict(type='FCNHead', num_classes=19)
     cfg = completed(SEGMENTOR, masks, **{'model.auxiliary_head': [head, dict(head)]})
@@ -419,8 +708,13 @@ def misuse_no_images(root):
     shutil.rmtree(root / 'img_dir/val')
 
 
-def misuse_two_suffixes(root):
-    shutil.copy(root / 'img_dir/val/0.jpg', root / 'img_dir/train/9.jpg')
+def misuse_one_name(root):
+    shutil.copy(root / 'img_dir/val/0.jpg', root / 'img_dir/train/0.jpg')
+
+
+def misuse_jpeg_masks(root):
+    for path in (root / 'ann_dir/train').iterdir():
+        path.rename(path.with_suffix('.jpg'))
 
 
 def misuse_no_masks(root):
@@ -442,8 +736,18 @@ def misuse_no_masks(root):
         ),
         (write_names('sky\nroad\nsky\n'), 'more than once: sky'),
         (write_names('void\nroad\n'), 'two classes or more .* names road'),
-        (misuse_no_images, 'no .jpg or .png in .*img_dir/val. Set data_root'),
-        (misuse_two_suffixes, 'img_dir/train should .* have .jpg, .png'),
+        (
+            misuse_no_images,
+            r'no image \(.bmp, .*.webp\) in .*img_dir/val. Set data_root',
+        ),
+        (
+            misuse_one_name,
+            'img_dir/train/0.jpg and .*img_dir/train/0.png have the same name before',
+        ),
+        (
+            misuse_jpeg_masks,
+            'ann_dir/train/0.jpg is a JPEG, which changes .* masks as .png, .tif',
+        ),
         (
             misuse_no_masks,
             '2 of the 4 images in .*img_dir/train have no mask; '

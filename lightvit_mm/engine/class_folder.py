@@ -1,0 +1,46 @@
+"""A dataset of one folder per class; needs mmpretrain."""
+
+from pathlib import Path
+
+from mmpretrain.datasets import CustomDataset
+
+from ..files import IMAGE_SUFFIXES
+from ..registry import DATASETS
+from .folders.classes import class_images
+
+
+@DATASETS.register_module()
+class ClassFolderDataset(CustomDataset):
+    """mmpretrain's dataset of class folders, without hidden files and folders.
+
+    Folders such as .ipynb_checkpoints and __MACOSX are no classes. The classes
+    are the sorted names of the other folders.
+
+    Args:
+        kwargs: Options of mmpretrain's ``CustomDataset``, such as ``data_root``
+            and ``data_prefix``.
+
+    Raises:
+        FileNotFoundError: If there is no class folder.
+        ValueError: If a class folder has no image, or ``metainfo['classes']``
+            has other names than the folders.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(extensions=IMAGE_SUFFIXES, **kwargs)
+
+    def _find_samples(self) -> list[tuple[str, int]]:
+        """Path and label of each image, for CustomDataset."""
+        images = class_images(Path(self.img_prefix))
+        classes = tuple(images)
+        if tuple(self.CLASSES or classes) != classes:
+            raise ValueError(
+                f'The class folders in {self.img_prefix} should be metainfo.classes, '
+                f'{", ".join(self.CLASSES)}, but are {", ".join(classes)}'
+            )
+        self._metainfo['classes'] = classes
+        return [
+            (str(path.relative_to(self.img_prefix)), label)
+            for label, paths in enumerate(images.values())
+            for path in paths
+        ]

@@ -1,0 +1,193 @@
+"""Folders of images and annotations in COCO's format, as tools export them."""
+
+import json
+import os
+import posixpath
+from pathlib import Path
+
+from ...files import is_hidden
+from .splits import SET_DATA_ROOT, SPLITS, split_folder, split_it
+
+BOXES_ONLY = 'configs/finetune_faster_rcnn_lightvit_t.py'
+
+
+def annotation_file(root: Path, split: str) -> Path:
+    """The JSON file for a split.
+
+    It is the one with the split in its name, in the folder or in its annotations,
+    as in COCO and CVAT; captions and keypoints next to instances are left out.
+    Otherwise it is the only one in the folder of the split, as in Roboflow.
+
+    Raises:
+        ValueError: If there are none or several.
+    """
+    seen = sorted([*_json_files(root), *_json_files(root / 'annotations')])
+    found = [path for path in seen if split in path.name.lower()]
+    instances = [path for path in found if path.name.lower().startswith('instances')]
+    if len(instances) == 1:
+        found = instances
+    if not found:
+        found = sorted(_json_files(split_folder(root, split)))
+        seen += found
+    if len(found) != 1:
+        hint = f' One file for all images? {split_it(root)}' if len(seen) == 1 else ''
+        raise ValueError(
+            f'There should be one *.json with {split!r} in its name in {root} '
+            f'or {root / "annotations"}, or one in {split_folder(root, split)}, but '
+            f'there are {len(found)}. All *.json files: {_listed(seen)}. '
+            f'{SET_DATA_ROOT}a folder with COCO annotations such as train.json '
+            f'and val.json.{hint}'
+        )
+    return found[0]
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return [path for path in folder.glob('*.json') if not is_hidden(path.name)]
+
+
+def _listed(paths: list[Path], most: int = 9) -> str:
+    shown = ', '.join(map(str, paths[:most])) or 'none'
+    return shown + (f' and {len(paths) - most} more' if len(paths) > most else '')
+
+
+def read(path: Path) -> dict:
+    """The content of an annotation file.
+
+    Raises:
+        ValueError: If it is not UTF-8, is not in COCO format, or lacks images,
+            annotations or categories.
+    """
+    data = path.read_bytes()
+    encoding = json.detect_encoding(data)
+    if encoding != 'utf-8':
+        # pycocotools reads the file as UTF-8 without a byte-order mark.
+        raise ValueError(
+            f'{path} is encoded as {encoding.upper()}, which pycocotools cannot '
+            'read: save it as UTF-8 without a byte-order mark (BOM)'
+        )
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON: {error}') from error
+    missing = [
+        key
+        for key in ('images', 'annotations', 'categories')
+        if not isinstance(content, dict) or not content.get(key)
+    ]
+    if missing:
+        raise ValueError(
+            f'{path} is not in COCO format, or empty: it has no {", ".join(missing)}'
+        )
+    return content
+
+
+def common_categories(
+    paths: dict[str, Path], annotations: dict[str, dict]
+) -> tuple[str, ...]:
+    """The names of the categories, in their order.
+
+    Raises:
+        ValueError: If train and val have different ones.
+    """
+    train, val = (
+        [
+            (category['id'], category['name'])
+            for category in annotations[split]['categories']
+        ]
+        for split in SPLITS
+    )
+    if train != val:
+        difference = [
+            f'{name} (id {number})'
+            for number, name in train + val
+            if (number, name) not in train or (number, name) not in val
+        ]
+        # mmdet would number the classes of train and val differently.
+        what = (
+            'in only one of them: ' + ', '.join(difference)
+            if difference
+            else 'they are listed in a different order'
+        )
+        raise ValueError(
+            f'The categories in {paths["train"]} and {paths["val"]} should '
+            f'have the same names, ids and order; {what}'
+        )
+    return tuple(name for _, name in train)
+
+
+def check_masks(path: Path, annotations: list[dict]) -> None:
+    """Raise a ValueError if no annotation of a file has a mask."""
+    if not any(annotation.get('segmentation') for annotation in annotations):
+        raise ValueError(
+            f'No annotation in {path} has a segmentation, but the config learns or '
+            f'evaluates masks. For boxes only, use {BOXES_ONLY}'
+        )
+
+
+def list_files(root: Path) -> tuple[list[str], set[str]]:
+    """All folders and files below a folder, relative to it; '.' is itself."""
+    folders, files = [], set()
+    for path, _, names in os.walk(root, followlinks=True):
+        folder = Path(path).relative_to(root).as_posix()
+        folders.append(folder)
+        files.update(_join(folder, name) for name in names)
+    return sorted(folders), files
+
+
+def _join(folder: str, name: str) -> str:
+    return posixpath.normpath(posixpath.join(folder, name))
+
+
+def image_folder(
+    root: Path,
+    folders: list[str],
+    files: set[str],
+    split: str,
+    annotation_file: Path,
+    names: list[str],
+) -> str:
+    """The folder, relative to the root, that has all images of a split.
+
+    If several do, such as train and val with 0001.jpg in both, it is the one
+    with the split in its name.
+
+    Raises:
+        FileNotFoundError: If images are missing.
+        ValueError: If several folders have all of them.
+    """
+    # The first image rules out most folders without looking up the others.
+    holding = [folder for folder in folders if _join(folder, names[0]) in files]
+    if not holding:
+        raise FileNotFoundError(
+            f'{names[0]}, an image of {annotation_file}, is in none of the '
+            f'folders of {root}: {", ".join(folders)}{_other_case(names[0], files)}'
+        )
+    missing = {
+        folder: [name for name in names if _join(folder, name) not in files]
+        for folder in holding
+    }
+    found = [folder for folder in holding if not missing[folder]]
+    if not found:
+        folder = min(holding, key=lambda folder: len(missing[folder]))
+        raise FileNotFoundError(
+            f'{root / folder} lacks {len(missing[folder])} of the '
+            f'{len(names)} images of {annotation_file}; the first is '
+            f'{missing[folder][0]}{_other_case(missing[folder][0], files)}'
+        )
+    named = [folder for folder in found if split in folder.lower()]
+    if len(found) > 1 and len(named) != 1:
+        raise ValueError(
+            f'Several folders have all images of {annotation_file}: '
+            f'{", ".join(str(root / folder) for folder in found)}. Exactly one '
+            f'of them should have {split!r} in its name'
+        )
+    return found[0] if len(found) == 1 else named[0]
+
+
+def _other_case(name: str, files: set[str]) -> str:
+    """A clause that shows a file whose name differs only in upper and lower case."""
+    wanted = posixpath.normpath(name).lower()
+    for file in sorted(files):
+        if f'/{file.lower()}'.endswith(f'/{wanted}'):
+            return f'. There is {file}: upper and lower case have to be the same'
+    return ''
