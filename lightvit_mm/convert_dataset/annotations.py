@@ -1,0 +1,194 @@
+"""COCO annotations of objects; needs pycocotools, which comes with mmdet."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from .records import Box, Dataset, Image, Segmentation, Size
+from .shapes import corners_box, rectangle
+from .source import naming
+
+Annotations = dict[Image, list[dict[str, Any]]]
+
+TOO_SMALL = 'left out: objects thinner than a pixel in the image'
+CLIPPED = 'boxes that were clipped at the border of the image'
+FILLED = 'boxes that got a rectangular mask, because other objects have masks'
+
+
+def annotate(dataset: Dataset, crowds_as_objects: bool = False) -> Annotations:
+    """The annotations of each image, without ids.
+
+    It also sets the classes of the dataset if they are None. Categories are
+    numbered from 1 in the order of the classes.
+
+    Boxes are clipped at the border of the image. An object with a mask gets the
+    box and the area of the mask. If some objects have masks, the mask of the
+    others is their box. Objects without area are left out.
+
+    Args:
+        dataset: A dataset with objects.
+        crowds_as_objects: Whether crowds become objects.
+
+    Raises:
+        ValueError: If a mask is invalid, an object is far outside its image, or
+            there are no crowds to become objects.
+    """
+    objects = [x for image in dataset.images for x in image.objects]
+    if crowds_as_objects and not any(x.is_crowd for x in objects):
+        raise ValueError('--crowds-as-objects: the dataset has no crowds')
+    if dataset.classes is None:
+        dataset.classes = sorted({x.name for x in objects})
+    category = {name: i for i, name in enumerate(dataset.classes, start=1)}
+    has_masks = any(x.segmentation for x in objects)
+    annotations: Annotations = {}
+    for image in dataset.images:
+        annotations[image] = found = []
+        for item in image.objects:
+            segmentation = item.segmentation
+            if has_masks and not segmentation:
+                segmentation = [rectangle(item.box)]
+                dataset.notes[FILLED].append(item.entry)
+            with naming(item.entry):
+                box, geometry = _geometry(item.box, segmentation, image.size)
+            clipped = _clip(box, image.size)
+            if min(clipped[2:]) < 1 or geometry.get('area') == 0:
+                dataset.notes[TOO_SMALL].append(item.entry)
+                continue
+            if not np.allclose(box, clipped, rtol=0, atol=1):
+                dataset.notes[CLIPPED].append(item.entry)
+            found.append(
+                dict(
+                    category_id=category[item.name],
+                    bbox=clipped,
+                    area=clipped[2] * clipped[3],
+                    iscrowd=int(item.is_crowd and not crowds_as_objects),
+                )
+                | geometry
+            )
+    return annotations
+
+
+def _geometry(
+    box: Box | None, segmentation: Segmentation, size: Size
+) -> tuple[Box, dict[str, Any]]:
+    """The box before it is clipped, and mask and area of an object with a mask."""
+    width, height = size
+    if not segmentation:
+        _check_place(rectangle(box), size)
+        return box, {}
+    codes, polygons = [], []
+    for part in segmentation:
+        if isinstance(part, dict):
+            codes.append(_code(part, size))
+        elif len(part) % 2:
+            raise ValueError(f'a polygon should be x, y in turn, but is {part}')
+        else:
+            _check_place(part, size)
+            polygons.append(part)
+    # Two points have no area; pycocotools takes four numbers for a box.
+    areas = [polygon for polygon in polygons if len(polygon) >= 6]
+    if areas:
+        codes += mask_utils.frPyObjects(areas, height, width)
+    if not codes:
+        return (0, 0, 0, 0), {}
+    mask = mask_utils.merge(codes)
+    area = int(mask_utils.area(mask))
+    if len(areas) == len(codes):
+        box = corners_box([xy for x in areas for xy in zip(x[::2], x[1::2])])
+        return box, dict(segmentation=areas, area=area)
+    mask['counts'] = mask['counts'].decode()
+    return tuple(mask_utils.toBbox(mask).tolist()), dict(segmentation=mask, area=area)
+
+
+def _code(part: dict, size: Size) -> dict:
+    """A run-length code, compressed if it is not."""
+    if tuple(part['size']) != size[::-1]:
+        raise ValueError(
+            f'the size of its mask should be the height and width {list(size[::-1])}, '
+            f'but is {part["size"]}'
+        )
+    if isinstance(part['counts'], list):
+        if sum(part['counts']) != size[0] * size[1]:
+            raise ValueError('the counts of its mask do not add up to its size')
+        return mask_utils.frPyObjects(part, size[1], size[0])
+    return part
+
+
+def _check_place(polygon: list[float], size: Size) -> None:
+    for values, length in ((polygon[::2], size[0]), (polygon[1::2], size[1])):
+        for value in values:
+            if not -length <= value <= 2 * length:
+                raise ValueError(
+                    f'the coordinate {value} is far outside the image of '
+                    f'{size[0]} x {size[1]} pixels'
+                )
+
+
+def _clip(box: Box, size: Size) -> list[float]:
+    x1, x2 = (min(max(x, 0), size[0]) for x in (box[0], box[0] + box[2]))
+    y1, y2 = (min(max(y, 0), size[1]) for y in (box[1], box[1] + box[3]))
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def coco_file(
+    images: list[Image],
+    names: dict[Image, str],
+    classes: list[str],
+    annotations: dict[Image, list[dict[str, Any]]],
+) -> dict[str, list[dict]]:
+    """The content of a COCO file; ids start at 1.
+
+    Args:
+        images: The images of the file.
+        names: The file name of each image.
+        classes: The classes in their order.
+        annotations: The annotations of each image.
+    """
+    category = {name: i for i, name in enumerate(classes, start=1)}
+    content: dict[str, list[dict]] = dict(images=[], annotations=[], categories=[])
+    for name, number in category.items():
+        content['categories'].append(dict(id=number, name=name))
+    for i, image in enumerate(images, start=1):
+        width, height = image.size
+        content['images'].append(
+            dict(id=i, file_name=names[image], width=width, height=height)
+        )
+        for annotation in annotations[image]:
+            fields = dict(annotation, category_id=category[annotation['name']])
+            del fields['name']
+            content['annotations'].append(
+                dict(id=len(content['annotations']) + 1, image_id=i, **fields)
+            )
+    return content
+
+
+def write_coco(
+    dataset: Dataset, names: dict[Image, str], annotations: Annotations, out: Path
+) -> None:
+    """Write train.json and val.json; ids start at 1.
+
+    Args:
+        dataset: The dataset; each image has its split.
+        names: The file name of each image.
+        annotations: The annotations of each image.
+        out: The folder.
+    """
+    categories = [
+        dict(id=i, name=name) for i, name in enumerate(dataset.classes, start=1)
+    ]
+    for split in ('train', 'val'):
+        content = dict(images=[], annotations=[], categories=categories)
+        images = [image for image in dataset.images if image.split == split]
+        for i, image in enumerate(sorted(images, key=names.__getitem__), start=1):
+            width, height = image.size
+            content['images'].append(
+                dict(id=i, file_name=names[image], width=width, height=height)
+            )
+            for fields in annotations[image]:
+                number = len(content['annotations']) + 1
+                content['annotations'].append(dict(id=number, image_id=i, **fields))
+        text = json.dumps(content, ensure_ascii=False)
+        (out / f'{split}.json').write_text(text, encoding='utf-8')
