@@ -1,20 +1,17 @@
 """COCO annotations of objects; needs pycocotools, which comes with mmdet."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from .records import Box, Dataset, Image, Segmentation, Size
+from .records import Annotations, Box, Dataset, Object, Size
 from .shapes import corners_box, rectangle
 from .source import naming
 
-Annotations = dict[Image, list[dict[str, Any]]]
-
 TOO_SMALL = 'left out: objects thinner than a pixel in the image'
 CLIPPED = 'boxes that were clipped at the border of the image'
+CROWDS = 'crowds, which training ignores; --crowds-as-objects makes them objects'
 FILLED = 'boxes that got a rectangular mask, because other objects have masks'
 
 
@@ -26,7 +23,7 @@ def annotate(dataset: Dataset, crowds_as_objects: bool = False) -> Annotations:
 
     Boxes are clipped at the border of the image. An object with a mask gets the
     box and the area of the mask. If some objects have masks, the mask of the
-    others is their box. Objects without area are left out.
+    others is their box. Objects without area are removed from their images.
 
     Args:
         dataset: A dataset with objects.
@@ -45,42 +42,44 @@ def annotate(dataset: Dataset, crowds_as_objects: bool = False) -> Annotations:
     has_masks = any(x.segmentation for x in objects)
     annotations: Annotations = {}
     for image in dataset.images:
-        annotations[image] = found = []
+        kept, annotations[image] = [], []
         for item in image.objects:
-            segmentation = item.segmentation
-            if has_masks and not segmentation:
-                segmentation = [rectangle(item.box)]
+            if has_masks and not item.segmentation:
+                item = item._replace(segmentation=[rectangle(item.box)])
                 dataset.notes[FILLED].append(item.entry)
             with naming(item.entry):
-                box, geometry = _geometry(item.box, segmentation, image.size)
+                box, geometry = _geometry(item, image.size)
             clipped = _clip(box, image.size)
             if min(clipped[2:]) < 1 or geometry.get('area') == 0:
                 dataset.notes[TOO_SMALL].append(item.entry)
                 continue
             if not np.allclose(box, clipped, rtol=0, atol=1):
                 dataset.notes[CLIPPED].append(item.entry)
-            found.append(
+            is_crowd = item.is_crowd and not crowds_as_objects
+            if is_crowd:
+                dataset.notes[CROWDS].append(item.entry)
+            kept.append(item)
+            annotations[image].append(
                 dict(
                     category_id=category[item.name],
                     bbox=clipped,
                     area=clipped[2] * clipped[3],
-                    iscrowd=int(item.is_crowd and not crowds_as_objects),
+                    iscrowd=int(is_crowd),
                 )
                 | geometry
             )
+        image.objects = kept
     return annotations
 
 
-def _geometry(
-    box: Box | None, segmentation: Segmentation, size: Size
-) -> tuple[Box, dict[str, Any]]:
+def _geometry(item: Object, size: Size) -> tuple[Box, dict[str, Any]]:
     """The box before it is clipped, and mask and area of an object with a mask."""
     width, height = size
-    if not segmentation:
-        _check_place(rectangle(box), size)
-        return box, {}
+    if not item.segmentation:
+        _check_place(rectangle(item.box), size)
+        return item.box, {}
     codes, polygons = [], []
-    for part in segmentation:
+    for part in item.segmentation:
         if isinstance(part, dict):
             codes.append(_code(part, size))
         elif len(part) % 2:
@@ -163,32 +162,3 @@ def coco_file(
                 dict(id=len(content['annotations']) + 1, image_id=i, **fields)
             )
     return content
-
-
-def write_coco(
-    dataset: Dataset, names: dict[Image, str], annotations: Annotations, out: Path
-) -> None:
-    """Write train.json and val.json; ids start at 1.
-
-    Args:
-        dataset: The dataset; each image has its split.
-        names: The file name of each image.
-        annotations: The annotations of each image.
-        out: The folder.
-    """
-    categories = [
-        dict(id=i, name=name) for i, name in enumerate(dataset.classes, start=1)
-    ]
-    for split in ('train', 'val'):
-        content = dict(images=[], annotations=[], categories=categories)
-        images = [image for image in dataset.images if image.split == split]
-        for i, image in enumerate(sorted(images, key=names.__getitem__), start=1):
-            width, height = image.size
-            content['images'].append(
-                dict(id=i, file_name=names[image], width=width, height=height)
-            )
-            for fields in annotations[image]:
-                number = len(content['annotations']) + 1
-                content['annotations'].append(dict(id=number, image_id=i, **fields))
-        text = json.dumps(content, ensure_ascii=False)
-        (out / f'{split}.json').write_text(text, encoding='utf-8')

@@ -4,14 +4,12 @@ import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from .formats import FORMATS, detect
-from .records import Dataset, Image
+from .formats import FOLDERS, FORMATS, detect
+from .records import SPLITS, Annotations, Dataset, Image
 from .source import Source, naming
 from .split import choose_val
+from .summary import summarize
 from .write import new_folder, write
-
-SPLITS = ('train', 'val')
-_NUM_EXAMPLES = 3
 
 
 def convert(
@@ -55,52 +53,50 @@ def convert(
     if not dataset.images:
         raise ValueError(f'{source} has no image of format {format_}')
     _check_unique(dataset)
+    if format_ not in FOLDERS:
+        _note_unlisted(dataset, files)
     _leave_out_tests(dataset)
+    annotations = _annotations(dataset, format_, crowds_as_objects)
     names = _names(dataset.images)
     _split(dataset.images, names, source, val, seed)
     with new_folder(out) as draft:
-        write(dataset, names, draft)
-        if format_ in ('masks', 'classes'):
-            config = _CONFIGS[format_]
-            counts = {image: Counter(image.classes) for image in dataset.images}
-        else:
-            # pycocotools comes with mmdet, which a classifier does not need.
-            from .annotations import annotate, write_coco
-
-            annotations = annotate(dataset, crowds_as_objects)
-            write_coco(dataset, names, annotations, draft)
-            found = [x for image in dataset.images for x in annotations[image]]
-            config = _CONFIGS[any('segmentation' in x for x in found)]
-            counts = {
-                image: Counter(
-                    dataset.classes[x['category_id'] - 1] for x in annotations[image]
-                )
-                for image in dataset.images
-            }
-    return _summary(dataset, counts, format_, out, config)
+        write(dataset, names, annotations, draft)
+    return summarize(dataset, format_, out)
 
 
-# The config that trains on the result; for objects, whether they have masks.
-_CONFIGS = dict(
-    masks='configs/finetune_semantic_fpn_lightvit_t.py',
-    classes='configs/finetune_lightvit_t.py',
-) | {
-    True: 'configs/finetune_mask_rcnn_lightvit_t.py',
-    False: 'configs/finetune_faster_rcnn_lightvit_t.py',
-}
+def _annotations(
+    dataset: Dataset, format_: str, crowds_as_objects: bool
+) -> Annotations | None:
+    if format_ in FOLDERS:
+        if crowds_as_objects:
+            raise ValueError(f'--crowds-as-objects: format {format_} has no crowds')
+        return None
+    # It needs pycocotools, which comes with mmdet; a classifier does not need it.
+    from .annotations import annotate
+
+    return annotate(dataset, crowds_as_objects)
 
 
 def _check_unique(dataset: Dataset) -> None:
     entries: dict[Path, str] = {}
     for image in dataset.images:
-        other = entries.setdefault(image.path.resolve(), image.entry)
-        if other != image.entry:
+        path = image.path.resolve()
+        if path in entries:
             raise ValueError(
-                f'{image.path} is in {other} and in {image.entry}. Keep one of them'
+                f'{image.path} is in {entries[path]} and in {image.entry}. Keep one of '
+                'them'
             )
+        entries[path] = image.entry
     twice = [x for x, count in Counter(dataset.classes or ()).items() if count > 1]
     if twice:
         raise ValueError(f'Classes need unique names, but some occur twice: {twice}')
+
+
+def _note_unlisted(dataset: Dataset, files: Source) -> None:
+    listed = {image.path.resolve() for image in dataset.images}
+    unlisted = [str(path) for path in files.images if path.resolve() not in listed]
+    if unlisted:
+        dataset.notes['left out: images that are not annotated'] = unlisted
 
 
 def _leave_out_tests(dataset: Dataset) -> None:
@@ -161,33 +157,3 @@ def _split(
             chosen = choose_val(classes, val, seed)
         for name, image in group.items():
             image.split = 'val' if name in chosen else 'train'
-
-
-def _summary(
-    dataset: Dataset,
-    counts: dict[Image, Counter],
-    format_: str,
-    out: Path,
-    config: str,
-) -> str:
-    totals = {split: Counter() for split in SPLITS}
-    numbers = Counter(image.split for image in dataset.images)
-    for image in dataset.images:
-        totals[image.split] += counts[image]
-    rows = [('', *SPLITS), ('images', *(numbers[split] for split in SPLITS))]
-    empty = Counter(x.split for x in dataset.images if not counts[x])
-    if empty and format_ != 'masks':
-        rows.append(('images without objects', *(empty[split] for split in SPLITS)))
-    for name in dataset.classes or sorted(totals['train'] | totals['val']):
-        rows.append((name, *(totals[split][name] for split in SPLITS)))
-    width = max(len(row[0]) for row in rows)
-    lines = [f'{format_}:'] + [
-        f'  {name:{width}}  {train:>7}  {val:>7}' for name, train, val in rows
-    ]
-    for reason, entries in sorted(dataset.notes.items()):
-        examples = ', '.join(entries[:_NUM_EXAMPLES])
-        more = ', ...' if len(entries) > _NUM_EXAMPLES else ''
-        lines.append(f'{len(entries)} {reason}: {examples}{more}')
-    if format_ == 'masks' and dataset.names_file is None:
-        lines.append(f'Name the values of the masks in {out / "classes.txt"}')
-    return '\n'.join([*lines, f'Check and train: {config} with data_root={out}'])

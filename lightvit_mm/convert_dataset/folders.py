@@ -36,9 +36,7 @@ def read_masks(source: Source) -> Dataset:
         ValueError: If a mask is no PNG, or has another size than its image.
     """
     names_file = source.root / 'classes.txt'
-    dataset = Dataset(
-        classes=[], names_file=names_file if names_file.is_file() else None
-    )
+    dataset = Dataset(names_file=names_file if names_file.is_file() else None)
     for path in source.images:
         if _folder(path, source) is None:
             continue

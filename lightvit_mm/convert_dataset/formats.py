@@ -1,5 +1,6 @@
 """The formats that can be converted, and how each one is recognized."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,25 +23,37 @@ class Format(NamedTuple):
     read: Callable[..., Dataset]
 
 
-def _in_json(check: Callable[[object], bool]) -> Callable[[Source], bool]:
-    return lambda source: any(check(read_json(x)) for x in source.having('.json'))
+_JSON = dict(labelme=labelme.is_labelme, via=via.is_via, coco=coco.is_coco)
+
+
+@functools.cache
+def _json_formats(source: Source) -> set[str]:
+    """The formats of the JSON files, each of which may take long to read."""
+    found = set()
+    for path in source.having('.json'):
+        content = read_json(path)
+        found |= {name for name, check in _JSON.items() if check(content)}
+    return found
+
+
+def _in_json(name: str) -> Callable[[Source], bool]:
+    return lambda source: name in _json_formats(source)
 
 
 FORMATS = dict(
     labelme=Format(
-        '*.json with shapes and imagePath', _in_json(labelme.is_labelme), labelme.read
+        '*.json with shapes and imagePath', _in_json('labelme'), labelme.read
     ),
     via=Format(
         '*.json with filename and regions, or *.csv with region_shape_attributes',
         lambda source: (
-            _in_json(via.is_via)(source)
-            or any(map(via.is_via_csv, source.having('.csv')))
+            _in_json('via')(source) or any(map(via.is_via_csv, source.having('.csv')))
         ),
         via.read,
     ),
     coco=Format(
         '*.json with images, annotations and categories',
-        _in_json(coco.is_coco),
+        _in_json('coco'),
         coco.read,
     ),
     voc=Format(
@@ -53,7 +66,7 @@ FORMATS = dict(
     classes=Format('a folder for each class', folders.is_classes, folders.read_classes),
 )
 # Datasets with annotation files have such folders, too.
-_FOLDERS = ('masks', 'classes')
+FOLDERS = ('masks', 'classes')
 
 
 def detect(source: Source) -> str:
@@ -65,10 +78,10 @@ def detect(source: Source) -> str:
     found = [
         name
         for name, format_ in FORMATS.items()
-        if name not in _FOLDERS and format_.is_in(source)
+        if name not in FOLDERS and format_.is_in(source)
     ]
     if not found:
-        found = [name for name in _FOLDERS if FORMATS[name].is_in(source)][:1]
+        found = [name for name in FOLDERS if FORMATS[name].is_in(source)][:1]
     if not found:
         looked_for = '; '.join(f'{name}: {x.files}' for name, x in FORMATS.items())
         raise ValueError(

@@ -7,6 +7,7 @@ import base64
 import binascii
 import io
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def read(source: Source) -> Dataset:
 
 
 def _image(path: Path, content: dict, source: Source, notes: dict) -> Image:
-    file = path.parent / content['imagePath'].replace('\\', '/')
+    name = content['imagePath'].replace('\\', '/')
+    file = Path(os.path.normpath(path.parent / name))
     if not file.is_file():
         file = source.find_image(content['imagePath'], path)
     declared = (content.get('imageWidth'), content.get('imageHeight'))

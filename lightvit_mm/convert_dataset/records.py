@@ -4,7 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+SPLITS = ('train', 'val')
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
@@ -73,3 +75,7 @@ class Dataset:
     classes: list[str] | None = None
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     names_file: Path | None = None
+
+
+# The COCO annotations of each image, without id and image_id.
+Annotations = dict[Image, list[dict[str, Any]]]

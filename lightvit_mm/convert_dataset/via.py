@@ -73,7 +73,7 @@ def read(source: Source, attribute: str | None = None) -> Dataset:
         size = image_size(file)
         objects = []
         for i, region in enumerate(_regions(entry)):
-            place = f'{path}: region {i} of {entry["filename"]}'
+            place = f'{path}: {entry["filename"]}: region {i}'
             with naming(place):
                 name = names(region['region_attributes'])
                 item = _object(name, region['shape_attributes'], place)
@@ -82,7 +82,9 @@ def read(source: Source, attribute: str | None = None) -> Dataset:
                 dataset.notes[f'left out: regions of shape {kind}'].append(place)
             else:
                 objects.append(item)
-        dataset.images.append(Image(file, str(path), split, size, objects))
+        dataset.images.append(
+            Image(file, f'{path}: {entry["filename"]}', split, size, objects)
+        )
     return dataset
 
 

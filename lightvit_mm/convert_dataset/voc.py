@@ -73,13 +73,15 @@ def _image_sets(source: Source) -> dict[str, str]:
 
 def _find_image(source: Source, path: Path, root: Element, split: str | None) -> Path:
     # VOC and mmdet go by the name of the XML file; an image may have been renamed.
+    # But VOC has masks of the same name and another suffix.
+    filename = root.findtext('filename') or path.stem
+    names = [filename, path.stem]
+    if Path(filename).stem != path.stem:
+        names.reverse()
     try:
-        return source.find_image(path.stem, path, split)
+        return source.find_image(names[0], path, split)
     except FileNotFoundError:
-        name = root.findtext('filename')
-        if not name:
-            raise
-        return source.find_image(name, path, split)
+        return source.find_image(names[1], path, split)
 
 
 def _object(item: Element, entry: str) -> Object:

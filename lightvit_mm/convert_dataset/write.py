@@ -1,5 +1,6 @@
 """Writes a dataset into the folders that the own-data runners read."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .records import Dataset, Image
+from .records import SPLITS, Annotations, Dataset, Image
 
 
 @contextmanager
@@ -32,14 +33,20 @@ def new_folder(path: Path) -> Iterator[Path]:
         draft.rename(path)
 
 
-def write(dataset: Dataset, names: dict[Image, str], out: Path) -> None:
-    """Write images, and masks if there are any, to an empty folder.
+def write(
+    dataset: Dataset,
+    names: dict[Image, str],
+    annotations: Annotations | None,
+    out: Path,
+) -> None:
+    """Write images, and their masks or annotations, to an empty folder.
 
     Files are hard links where the file system allows it, otherwise copies.
 
     Args:
         dataset: The dataset; each image has its split.
-        names: The path of each image in the folder of its split.
+        names: The path of each image in the folder of its split or class.
+        annotations: The annotations of each image, for detection.
         out: The folder.
     """
     for image in dataset.images:
@@ -53,6 +60,31 @@ def write(dataset: Dataset, names: dict[Image, str], out: Path) -> None:
             _link(image.path, out / image.split / name)
     if dataset.names_file is not None:
         shutil.copyfile(dataset.names_file, out / 'classes.txt')
+    if annotations is not None:
+        for split in SPLITS:
+            content = _coco(split, dataset, names, annotations)
+            text = json.dumps(content, ensure_ascii=False)
+            (out / f'{split}.json').write_text(text, encoding='utf-8')
+
+
+def _coco(
+    split: str, dataset: Dataset, names: dict[Image, str], annotations: Annotations
+) -> dict[str, list[dict]]:
+    """The content of a COCO file; ids start at 1."""
+    content: dict[str, list[dict]] = dict(images=[], annotations=[])
+    images = [image for image in dataset.images if image.split == split]
+    for i, image in enumerate(sorted(images, key=names.__getitem__), start=1):
+        width, height = image.size
+        content['images'].append(
+            dict(id=i, file_name=names[image], width=width, height=height)
+        )
+        for fields in annotations[image]:
+            number = len(content['annotations']) + 1
+            content['annotations'].append(dict(id=number, image_id=i, **fields))
+    content['categories'] = [
+        dict(id=i, name=name) for i, name in enumerate(dataset.classes, start=1)
+    ]
+    return content
 
 
 def _link(source: Path, target: Path) -> None:
