@@ -130,35 +130,3 @@ def _clip(box: Box, size: Size) -> list[float]:
     x1, x2 = (min(max(x, 0), size[0]) for x in (box[0], box[0] + box[2]))
     y1, y2 = (min(max(y, 0), size[1]) for y in (box[1], box[1] + box[3]))
     return [x1, y1, x2 - x1, y2 - y1]
-
-
-def coco_file(
-    images: list[Image],
-    names: dict[Image, str],
-    classes: list[str],
-    annotations: dict[Image, list[dict[str, Any]]],
-) -> dict[str, list[dict]]:
-    """The content of a COCO file; ids start at 1.
-
-    Args:
-        images: The images of the file.
-        names: The file name of each image.
-        classes: The classes in their order.
-        annotations: The annotations of each image.
-    """
-    category = {name: i for i, name in enumerate(classes, start=1)}
-    content: dict[str, list[dict]] = dict(images=[], annotations=[], categories=[])
-    for name, number in category.items():
-        content['categories'].append(dict(id=number, name=name))
-    for i, image in enumerate(images, start=1):
-        width, height = image.size
-        content['images'].append(
-            dict(id=i, file_name=names[image], width=width, height=height)
-        )
-        for annotation in annotations[image]:
-            fields = dict(annotation, category_id=category[annotation['name']])
-            del fields['name']
-            content['annotations'].append(
-                dict(id=len(content['annotations']) + 1, image_id=i, **fields)
-            )
-    return content
