@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image as PillowImage
 
 from .records import Dataset, Image
-from .source import Source, image_size, split_of, split_of_folder
+from .source import Source, image_size, split_called, split_of
 
 IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'img_dir', 'JPEGImages')
 MASK_FOLDERS = (
@@ -91,7 +91,7 @@ def read_classes(source: Source) -> Dataset:
     dataset = Dataset()
     paths = {path: path.relative_to(source.root) for path in source.images}
     has_splits = all(
-        len(place.parts) > 2 and split_of_folder(place.parts[0])
+        len(place.parts) > 2 and split_called(place.parts[0])
         for place in paths.values()
     )
     for path, place in paths.items():

@@ -129,14 +129,14 @@ def _common(first: Any, second: Any) -> int:
 def split_of(path: PurePosixPath | Path) -> str | None:
     """The split that a path's folders name: 'train', 'val', 'test' or None."""
     for part in path.parts[:-1]:
-        split = split_of_folder(part)
+        split = split_called(part)
         if split:
             return split
     return None
 
 
-def split_of_folder(name: str) -> str | None:
-    """The split of a folder such as train, valid or val2017; None if it has none."""
+def split_called(name: str) -> str | None:
+    """The split of a name such as train, valid or val2017; None if it is none."""
     return _SPLITS.get(re.sub(r'\d+$', '', name.lower()))
 
 

@@ -37,7 +37,7 @@ def read(source: Source) -> Dataset:
             continue
         split = split_of(path.relative_to(source.root))
         if lists:
-            split = lists.get(path.stem, 'in no list')
+            split = lists.get(path.stem, 'neither train.txt nor val.txt')
         file = _find_image(source, path, root, split)
         declared = [int(root.findtext(f'size/{x}') or 0) for x in ('width', 'height')]
         size = image_size(file, declared, str(path))
@@ -62,7 +62,7 @@ def _image_sets(source: Source) -> dict[str, str]:
         return {}
     splits: dict[str, str] = {}
     for split in ('train', 'val'):
-        for name in read_text(files[split]).split():
+        for name in map(str.strip, read_text(files[split]).strip().splitlines()):
             if splits.setdefault(name, split) != split:
                 raise ValueError(
                     f'{name} is in {files["train"]} and in {files["val"]}. Remove '

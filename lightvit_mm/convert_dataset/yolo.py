@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from .records import Dataset, Image, Object, Size
-from .source import Source, image_size, read_text, split_of
+from .source import Source, image_size, read_text, split_called, split_of
 
 # Ultralytics accepts as much outside 0 to 1.
 TOLERANCE = 0.01
@@ -121,14 +121,14 @@ def _listed(content: dict, path: Path) -> list[str]:
 
 
 def _lists(source: Source) -> dict[Path, str]:
-    """The split of each image in train.txt, val.txt or valid.txt, if there are any."""
+    """The split of each image in lists such as train.txt and valid.txt."""
     splits: dict[Path, str] = {}
-    for split, names in (('train', ('train.txt',)), ('val', ('val.txt', 'valid.txt'))):
-        for path in source.having('.txt'):
-            if path.name in names and not _is_labels(path, source):
-                for line in read_text(path).split('\n'):
-                    if line.strip():
-                        splits[source.find_image(line.strip(), path, split)] = split
+    for path in source.having('.txt'):
+        split = split_called(path.stem)
+        if split and not _is_labels(path, source):
+            for line in read_text(path).splitlines():
+                if line.strip():
+                    splits[source.find_image(line.strip(), path, split)] = split
     return splits
 
 

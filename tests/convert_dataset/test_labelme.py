@@ -21,14 +21,17 @@ pytest.importorskip('mmdet')
 
 
 def shape(label, points, kind='polygon', **fields):
-    return dict(
-        label=label,
-        points=points,
-        group_id=None,
-        description='',
-        shape_type=kind,
-        flags={},
-    ) | fields
+    return (
+        dict(
+            label=label,
+            points=points,
+            group_id=None,
+            description='',
+            shape_type=kind,
+            flags={},
+        )
+        | fields
+    )
 
 
 def write_labelme(path, *shapes, image=None, **fields):
@@ -193,7 +196,7 @@ def test_what_is_no_object_is_counted(source):
         (dict(shape_type='mask', mask='!!'), 'PNG in base64'),
         (dict(points=SQUARE[::-1], shape_type='mask', mask=png(np.ones((30, 30)))),
          'leaves the image'),
-        (dict(points=[[400, 1], [2, 2], [3, 1]]), '400.0 is far outside the image of 40'),
+        (dict(points=[[400, 1], [2, 2], [3, 1]]), '400.0 is far outside'),
     ],
 )  # fmt: skip
 def test_a_wrong_shape_is_named(source, bad, message):
