@@ -5,7 +5,14 @@ from pathlib import Path
 from PIL import Image as PillowImage
 
 from .records import Dataset, Image
-from .source import Source, image_size, split_called, split_of
+from .source import (
+    IN_NO_LIST,
+    Source,
+    image_sets,
+    image_size,
+    split_called,
+    split_of,
+)
 
 IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'img_dir', 'JPEGImages')
 MASK_FOLDERS = (
@@ -37,8 +44,15 @@ def read_masks(source: Source) -> Dataset:
     """
     names_file = source.root / 'classes.txt'
     dataset = Dataset(names_file=names_file if names_file.is_file() else None)
+    lists = image_sets(source, 'Segmentation')
     for path in source.images:
+        split = split_of(path.relative_to(source.root))
+        if lists:
+            split = lists.get(path.stem, IN_NO_LIST)
         if _folder(path, source) is None:
+            continue
+        if split == IN_NO_LIST:
+            dataset.images.append(Image(path, str(path), split))
             continue
         mask = _mask(path, source)
         if mask is None:
@@ -52,7 +66,6 @@ def read_masks(source: Source) -> Dataset:
             )
         with PillowImage.open(mask) as picture:
             image_size(path, picture.size, str(mask))
-        split = split_of(path.relative_to(source.root))
         dataset.images.append(Image(path, str(path), split, mask=mask))
     return dataset
 

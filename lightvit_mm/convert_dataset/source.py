@@ -18,6 +18,9 @@ from ..files import IMAGE_SUFFIXES, is_hidden
 from .records import Size
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+# The split of images that VOC's lists leave out.
+IN_NO_LIST = 'neither train.txt nor val.txt'
+
 _SPLITS = dict(train='train', val='val', valid='val', validation='val', test='test')
 
 
@@ -146,6 +149,29 @@ def split_of_name(name: str) -> str | None:
         if word in _SPLITS:
             return _SPLITS[word]
     return None
+
+
+def image_sets(source: Source, task: str) -> dict[str, str]:
+    """The split of each image in VOC's lists; empty without train and val.
+
+    Args:
+        source: The dataset.
+        task: The folder of the lists in ImageSets, such as Main.
+
+    Raises:
+        ValueError: If an image is in several lists.
+    """
+    splits: dict[str, str] = {}
+    for path in source.having('.txt'):
+        split = split_called(path.stem)
+        if split and path.parent.parts[-2:] == ('ImageSets', task):
+            for name in filter(None, map(str.strip, read_text(path).splitlines())):
+                if splits.setdefault(name, split) != split:
+                    raise ValueError(
+                        f'{path}: {name} is also in the list of {splits[name]}. Remove '
+                        'it from one of them'
+                    )
+    return splits if {'train', 'val'} <= set(splits.values()) else {}
 
 
 @contextmanager

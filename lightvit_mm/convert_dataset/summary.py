@@ -34,7 +34,7 @@ def summarize(dataset: Dataset, format_: str, out: Path) -> str:
     for reason, entries in sorted(dataset.notes.items()):
         examples = ', '.join(entries[:NUM_EXAMPLES])
         more = ', ...' if len(entries) > NUM_EXAMPLES else ''
-        lines.append(f'{len(entries)} {reason}: {examples}{more}')
+        lines.append(f'{reason} ({len(entries)}): {examples}{more}')
     if format_ == 'masks' and dataset.names_file is None:
         lines.append(f'Name the values of the masks in {out / "classes.txt"}')
     config = f'configs/finetune_{_config(dataset)}_lightvit_t.py'.replace('__', '_')

@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from .records import Dataset, Image, Object
-from .source import Source, image_size, read_text, split_of
+from .source import IN_NO_LIST, Source, image_sets, image_size, split_of
 
 
 def is_voc(path: Path) -> bool:
@@ -29,7 +29,7 @@ def read(source: Source) -> Dataset:
         FileNotFoundError: If an image is missing.
         ValueError: If an XML file is invalid, or an image has another size.
     """
-    lists = _image_sets(source)
+    lists = image_sets(source, 'Main')
     dataset = Dataset()
     for path in source.having('.xml'):
         root = _parse(path)
@@ -37,7 +37,7 @@ def read(source: Source) -> Dataset:
             continue
         split = split_of(path.relative_to(source.root))
         if lists:
-            split = lists.get(path.stem, 'neither train.txt nor val.txt')
+            split = lists.get(path.stem, IN_NO_LIST)
         file = _find_image(source, path, root, split)
         declared = [int(root.findtext(f'size/{x}') or 0) for x in ('width', 'height')]
         size = image_size(file, declared, str(path))
@@ -49,26 +49,6 @@ def read(source: Source) -> Dataset:
                 dataset.notes['left out: parts of objects'].append(entry)
         dataset.images.append(Image(file, str(path), split, size, objects))
     return dataset
-
-
-def _image_sets(source: Source) -> dict[str, str]:
-    """The split of each image; empty if there are not both lists."""
-    files = {
-        path.stem: path
-        for path in source.having('.txt')
-        if path.parent.parts[-2:] == ('ImageSets', 'Main')
-    }
-    if not {'train', 'val'} <= files.keys():
-        return {}
-    splits: dict[str, str] = {}
-    for split in ('train', 'val'):
-        for name in map(str.strip, read_text(files[split]).strip().splitlines()):
-            if splits.setdefault(name, split) != split:
-                raise ValueError(
-                    f'{name} is in {files["train"]} and in {files["val"]}. Remove '
-                    'it from one of them'
-                )
-    return splits
 
 
 def _find_image(source: Source, path: Path, root: Element, split: str | None) -> Path:

@@ -114,7 +114,7 @@ def test_images_of_no_class_are_counted(source, tmp_path):
     for name in ('cat/1', 'cat/2', 'dog/1', 'dog/2', 'stray'):
         write_image(source / f'{name}.jpg')
     summary = convert(source, tmp_path / 'out', val=0.5)
-    assert '1 left out: images in no class folder' in summary
+    assert 'left out: images in no class folder (1)' in summary
 
 
 # Masks
@@ -155,6 +155,20 @@ def test_splits_above_or_below(source, tmp_path):
         'img_dir/train/0.png', 'img_dir/val/1.png',
     ]  # fmt: skip
     assert 'Name the values of the masks in' in summary
+
+
+def test_lists_of_voc_and_cvat(source, tmp_path):
+    """VOC has masks for some of its images."""
+    for i in range(3):
+        write_image(source / f'JPEGImages/{i}.jpg')
+    for i in range(2):
+        write_mask(source / f'SegmentationClass/{i}.png')
+        write_mask(source / f'SegmentationObject/{i}.png')
+    write_text(source / 'ImageSets/Segmentation/Train.txt', '1')
+    write_text(source / 'ImageSets/Segmentation/Validation.txt', '0')
+    summary = convert(source, tmp_path / 'out')
+    assert pairs(tmp_path / 'out') == ['img_dir/train/1.jpg', 'img_dir/val/0.jpg']
+    assert 'left out: images of neither train.txt nor val.txt (1)' in summary
 
 
 def test_an_image_without_a_mask_is_an_error(source, tmp_path):

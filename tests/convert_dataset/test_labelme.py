@@ -95,7 +95,10 @@ def test_rectangles_among_polygons_get_masks(source):
     result = converted(source, val=0.5)
     dog = result.objects['a.png'][1]
     np.testing.assert_array_equal(dog.mask, box_mask(20, 5, 10, 4))
-    assert '1 boxes that got a rectangular mask' in result.summary
+    assert (
+        'boxes that got a rectangular mask, because other objects have masks (1)'
+        in result.summary
+    )
     assert 'finetune_mask_rcnn_lightvit_t.py' in result.summary
 
 
@@ -181,10 +184,10 @@ def test_what_is_no_object_is_counted(source):
     write_image(source / 'not_yet.png')
     result = converted(source, val=0.5)
     assert len(result.objects['a.png']) == 1
-    assert '2 left out: shapes of type point' in result.summary
+    assert 'left out: shapes of type point (2)' in result.summary
     assert f'{source / "a.json"}: shape 2' in result.summary
-    assert '1 left out: shapes of type line' in result.summary
-    assert '1 left out: images that are not annotated' in result.summary
+    assert 'left out: shapes of type line (1)' in result.summary
+    assert 'left out: images that are not annotated (1)' in result.summary
     assert 'not_yet.png' in result.summary
 
 

@@ -173,7 +173,7 @@ def test_points_are_counted(source):
     write_project(source, a=[region(POINT, pet='cat'), region(RECT, pet='cat')], b=[])
     result = converted(source, val=0.5)
     assert len(result.objects['a.png']) == 1
-    assert '1 left out: regions of shape point' in result.summary
+    assert 'left out: regions of shape point (1)' in result.summary
     assert 'a.png: region 0' in result.summary
 
 

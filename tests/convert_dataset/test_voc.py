@@ -71,13 +71,19 @@ def test_the_split_of_voc_is_kept(source):
     write_text(sets / 'cat_train.txt', 'a 1', 'd -1')
     result = converted(source)
     assert result.images == dict(train=['a.png', 'c.png'], val=['b.png'])
-    assert '1 left out: images of neither train.txt nor val.txt' in result.summary
+    assert 'left out: images of neither train.txt nor val.txt (1)' in result.summary
+
+
+def test_cvat_names_the_lists_by_its_subsets(source):
+    write_text(source / 'ImageSets/Main/Train.txt', 'b')
+    write_text(source / 'ImageSets/Main/Validation.txt', 'a')
+    assert converted(source).images == dict(train=['b.png'], val=['a.png'])
 
 
 def test_an_image_in_both_lists_is_an_error(source):
     write_text(source / 'ImageSets/Main/train.txt', 'a', 'b')
     write_text(source / 'ImageSets/Main/val.txt', 'b')
-    with pytest.raises(ValueError, match=r'b is in .*train.txt and in .*val.txt'):
+    with pytest.raises(ValueError, match=r'val.txt: b is also in the list of train'):
         converted(source)
 
 
@@ -112,21 +118,21 @@ def test_roboflow_names_the_splits_by_folders(tmp_path):
         write_xml(source / split / '1.xml', thing('cat', 5, 5, 9, 9))
     result = converted(source)
     assert result.images == dict(train=['1.png'], val=['1.png'])
-    assert '1 left out: images of test' in result.summary
+    assert 'left out: images of test (1)' in result.summary
 
 
 def test_boxes_beyond_the_border_are_clipped(source):
     write_xml(source / 'Annotations/a.xml', thing('cat', 30, 20, WIDTH + 5, HEIGHT + 3))
     result = converted(source, val=0.5)
     assert [x.box for x in result.objects['a.png']] == [[29, 19, 11, 11]]
-    assert '1 boxes that were clipped at the border' in result.summary
+    assert 'boxes that were clipped at the border of the image (1)' in result.summary
 
 
 def test_boxes_without_area_are_counted(source):
     write_xml(source / 'Annotations/a.xml', thing('cat', 9, 9, 5, 5))
     result = converted(source, val=0.5)
     assert result.objects['a.png'] == []
-    assert '1 left out: objects thinner than a pixel' in result.summary
+    assert 'left out: objects thinner than a pixel in the image (1)' in result.summary
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_roboflow(tmp_path):
         write_text(source / f'{split}/labels/1.txt', f'0 {MIDDLE}')
     result = converted(source)
     assert result.images == dict(train=['1.png'], val=['1.png'])
-    assert '1 left out: images of test' in result.summary
+    assert 'left out: images of test (1)' in result.summary
 
 
 def test_cvat_yolo_1_1(tmp_path):
@@ -112,7 +112,7 @@ def test_an_image_without_labels_has_no_objects(source):
     result = converted(source)
     assert result.objects['empty.png'] == []
     assert 'preview.png' not in result.objects
-    assert '1 left out: images that are not annotated' in result.summary
+    assert 'left out: images that are not annotated (1)' in result.summary
 
 
 @pytest.mark.parametrize(
