@@ -198,21 +198,40 @@ def test_a_missing_folder_is_named(tmp_path):
         convert(tmp_path / 'nowhere', tmp_path / 'out')
 
 
-def test_the_checker_finds_no_fault_in_the_result(tmp_path):
+def write_masks(source, i):
+    write_labelme(
+        source / f'{i}.json', shape('cat', SQUARE), imageWidth=60, imageHeight=50
+    )
+
+
+def write_boxes(source, i):
+    write_text(source / 'classes.txt', 'cat')
+    write_text(source / f'{i}.txt', '0 0.5 0.5 0.2 0.2')
+
+
+@pytest.mark.parametrize(
+    'write, config',
+    [
+        (write_masks, 'finetune_mask_rcnn_lightvit_t.py'),
+        (write_boxes, 'retinanet_lightvit_t_1x.py'),
+    ],
+)
+def test_the_checker_finds_no_fault_in_the_result(tmp_path, write, config):
     """mmdet leaves out images with less than 32 pixels."""
-    source = tmp_path / 'source'
     for i in range(10):
-        write_image(source / f'{i}.png', size=(60, 50))
-        write_labelme(
-            source / f'{i}.json', shape('cat', SQUARE), imageWidth=60, imageHeight=50
+        write_image(tmp_path / f'source/{i}.png', size=(60, 50))
+        write(tmp_path / 'source', i)
+    convert(tmp_path / 'source', tmp_path / 'out', val=0.3)
+    cfg = Config.fromfile(ROOT / 'configs' / config)
+    cfg.merge_from_dict(
+        dict(
+            runner_type='lightvit_mm.CocoFolderRunner', data_root=str(tmp_path / 'out')
         )
-    convert(source, tmp_path / 'out', val=0.3)
-    cfg = Config.fromfile(ROOT / 'configs/finetune_mask_rcnn_lightvit_t.py')
-    cfg.data_root = str(tmp_path / 'out')
+    )
     complete(cfg)
-    report = check(cfg)
-    assert str(report).endswith('no faults found')
-    assert '7 images, 7 annotations, 1 classes' in str(report)
+    report = str(check(cfg))
+    assert report.endswith('no faults found')
+    assert '7 images, 7 annotations, 1 classes' in report
 
 
 def run_tool(monkeypatch, *arguments):
