@@ -35,10 +35,15 @@ def read(source: Source) -> Dataset:
         if not any('keypoints' in category for category in x['categories'])
     }
     dataset = Dataset()
-    for path in contents.keys() - (boxes or contents).keys():
-        dataset.notes['left out: files of keypoints'].append(str(path))
-    contents = boxes or contents
-    dataset.classes = _classes(contents, dataset.notes)
+    if boxes:
+        left_out = [str(path) for path in contents if path not in boxes]
+        if left_out:
+            dataset.notes['left out: files of keypoints'] = left_out
+        contents = boxes
+    if not contents:
+        return dataset
+    with naming(f'categories in {", ".join(map(str, contents))}'):
+        dataset.classes = _classes(contents, dataset.notes)
     for path, content in contents.items():
         dataset.images += _images(path, content, source, dataset.notes)
     return dataset

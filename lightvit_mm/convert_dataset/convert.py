@@ -78,15 +78,14 @@ def _annotations(
 
 
 def _check_unique(dataset: Dataset) -> None:
-    entries: dict[Path, str] = {}
+    owners: dict[Path, Image] = {}
     for image in dataset.images:
-        path = image.path.resolve()
-        if path in entries:
-            raise ValueError(
-                f'{image.path} is in {entries[path]} and in {image.entry}. Keep one of '
-                'them'
-            )
-        entries[path] = image.entry
+        for path in filter(None, (image.path, image.mask)):
+            other = owners.setdefault(path.resolve(), image)
+            if other is not image:
+                raise ValueError(
+                    f'{path} is in {other.entry} and in {image.entry}. Keep one of them'
+                )
     twice = [x for x, count in Counter(dataset.classes or ()).items() if count > 1]
     if twice:
         raise ValueError(f'Classes need unique names, but some occur twice: {twice}')
@@ -112,6 +111,8 @@ def _leave_out_tests(dataset: Dataset) -> None:
         for image in kept:
             image.split = None
     dataset.images = kept
+    if not kept:
+        raise ValueError('There are only images of test: rename the folder or list')
 
 
 def _names(images: list[Image]) -> dict[Image, str]:

@@ -247,7 +247,8 @@ def _image_size(path: Path) -> tuple[Size, bool]:
                 return image.size, False
     except (UnidentifiedImageError, PillowImage.DecompressionBombError):
         pass  # Pillow does not know the format or finds it too large: decode it.
-    image = mmcv.imfrombytes(path.read_bytes())
+    content = path.read_bytes()
+    image = mmcv.imfrombytes(content) if content else None
     if image is None:
         raise ValueError(f'{path} cannot be read as an image')
     return image.shape[1::-1], True

@@ -58,7 +58,8 @@ def read(source: Source, attribute: str | None = None) -> Dataset:
             files[path] = content
     for path in source.having('.csv'):
         if is_via_csv(path):
-            files[path] = _read_csv(path)
+            with naming(str(path)):
+                files[path] = _read_csv(path)
 
     entries = [
         (path, entry)

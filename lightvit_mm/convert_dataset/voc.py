@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from .records import Dataset, Image, Object
-from .source import IN_NO_LIST, Source, image_sets, image_size, split_of
+from .source import IN_NO_LIST, Source, image_sets, image_size, naming, split_of
 
 
 def is_voc(path: Path) -> bool:
@@ -39,7 +39,10 @@ def read(source: Source) -> Dataset:
         if lists:
             split = lists.get(path.stem, IN_NO_LIST)
         file = _find_image(source, path, root, split)
-        declared = [int(root.findtext(f'size/{x}') or 0) for x in ('width', 'height')]
+        with naming(f'{path}: size'):
+            declared = [
+                int(root.findtext(f'size/{x}') or 0) for x in ('width', 'height')
+            ]
         size = image_size(file, declared, str(path))
         objects = []
         for i, item in enumerate(root.iterfind('object')):

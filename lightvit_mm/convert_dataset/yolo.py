@@ -33,13 +33,12 @@ def read(source: Source) -> Dataset:
         ValueError: If a line is invalid.
     """
     names_file, names = _class_names(source)
-    splits = _lists(source)
+    splits = _splits(source)
     dataset = Dataset(classes=names)
     used = set()
     for path in _images(source):
         labels = _labels(path, source)
-        split = splits.get(path, split_of(path.relative_to(source.root)))
-        image = Image(path, str(path), split, image_size(path))
+        image = Image(path, str(path), splits.get(path), image_size(path))
         if labels.is_file():
             used.add(labels)
             image.objects = [
@@ -107,7 +106,7 @@ def _listed(content: dict, path: Path) -> list[str]:
     """The names of the classes, a list or a dictionary from 0 on."""
     names = content['names']
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise ValueError(
                 f'{path}: names should number the classes 0 to {len(names) - 1}, but '
                 f'has {", ".join(map(str, names))}'
@@ -120,9 +119,11 @@ def _listed(content: dict, path: Path) -> list[str]:
     return [str(name) for name in names]
 
 
-def _lists(source: Source) -> dict[Path, str]:
-    """The split of each image in lists such as train.txt and valid.txt."""
-    splits: dict[Path, str] = {}
+def _splits(source: Source) -> dict[Path, str | None]:
+    """The splits that the folders name, otherwise lists such as train.txt."""
+    splits = {path: split_of(path.relative_to(source.root)) for path in source.images}
+    if {'train', 'val'} <= set(splits.values()):
+        return splits
     for path in source.having('.txt'):
         split = split_called(path.stem)
         if split and not _is_labels(path, source):

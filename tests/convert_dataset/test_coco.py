@@ -227,6 +227,12 @@ def test_a_missing_field_is_an_error(source):
         objects(source, bad)
 
 
+def test_a_category_without_a_name_is_an_error(source):
+    write(source, categories=[dict(id=1)])
+    with pytest.raises(ValueError, match="categories in .*default.json has no 'name'"):
+        converted(source, val=0.5)
+
+
 def test_another_size_is_an_error(source):
     write(source, annotation(0), size=(HEIGHT, WIDTH))
     with pytest.raises(ValueError, match=r'images\[0\]: the image should be 30 x 40'):

@@ -163,6 +163,20 @@ def test_rotated_images_have_the_size_that_is_loaded(source, tmp_path):
     assert sizes['x/a.jpg'] == (30, 40)
 
 
+@pytest.mark.parametrize('content', [b'', b'no image'])
+def test_a_broken_image_is_named(source, tmp_path, content):
+    (source / 'x/0.png').write_bytes(content)
+    with pytest.raises(ValueError, match=r'x.0.png cannot be read as an image'):
+        convert(source, tmp_path / 'out', val=0.3)
+
+
+def test_only_images_of_test_are_an_error(source, tmp_path):
+    shutil.rmtree(source / 'x')
+    (source / 'y').rename(source / 'test')
+    with pytest.raises(ValueError, match='only images of test: rename'):
+        convert(source, tmp_path / 'out', val=0.3)
+
+
 def test_unknown_formats_list_what_was_looked_for(tmp_path):
     write_image(tmp_path / 'source/1.png')
     write_json(tmp_path / 'source/1.json', dict(boxes=[]))
@@ -186,6 +200,12 @@ def test_several_formats_need_a_choice(source, tmp_path):
     convert(source, tmp_path / 'out', val=0.3, format_='yolo')
     content = json.loads((tmp_path / 'out/train.json').read_text())
     assert [x['name'] for x in content['categories']] == ['fish']
+
+
+@pytest.mark.parametrize('format_', ['via', 'voc', 'coco', 'masks'])
+def test_a_wrong_choice_is_an_error(source, tmp_path, format_):
+    with pytest.raises(ValueError, match=f'has no image of format {format_}'):
+        convert(source, tmp_path / 'out', val=0.3, format_=format_)
 
 
 def test_an_attribute_is_for_via(source, tmp_path):

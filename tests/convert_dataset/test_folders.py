@@ -179,6 +179,14 @@ def test_an_image_without_a_mask_is_an_error(source, tmp_path):
         convert(source, tmp_path / 'out', val=0.5)
 
 
+def test_one_mask_for_two_images_is_an_error(source, tmp_path):
+    for suffix in ('.jpg', '.tif'):
+        write_image(source / f'images/0{suffix}')
+    write_mask(source / 'masks/0.png')
+    with pytest.raises(ValueError, match=r'0.png is in .*0.jpg and in .*0.tif'):
+        convert(source, tmp_path / 'out', val=0.5)
+
+
 def test_lossy_masks_are_an_error(source, tmp_path):
     for i in range(2):
         write_image(source / f'images/{i}.jpg')

@@ -192,6 +192,15 @@ def test_a_wrong_region_is_named(source, bad, message):
     assert f'{source / "pets.json"}: a.png: region 1' in str(error.value)
 
 
+def test_a_broken_csv_file_is_named(source):
+    write_image(source / 'a.png')
+    (source / 'via.csv').write_text(
+        'filename,region_shape_attributes,region_attributes\na.png,{,{}\n'
+    )
+    with pytest.raises(ValueError, match='via.csv: Expecting property name'):
+        converted(source, val=0.5)
+
+
 def test_a_file_that_is_listed_twice_is_an_error(source):
     entries = metadata(source, a=[])
     (entry,) = entries.values()

@@ -172,6 +172,12 @@ def test_another_size_is_an_error(source):
         converted(source, val=0.5)
 
 
+def test_a_size_that_is_no_number_is_an_error(source):
+    write_xml(source / 'Annotations/a.xml', size=('wide', 30))
+    with pytest.raises(ValueError, match="a.xml: size: .*'wide'"):
+        converted(source, val=0.5)
+
+
 def test_a_size_of_0_is_unknown(source):
     write_xml(source / 'Annotations/a.xml', thing('cat', 2, 3, 9, 9), size=(0, 0))
     assert len(converted(source, val=0.5).objects['a.png']) == 1
