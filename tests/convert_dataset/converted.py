@@ -1,37 +1,17 @@
 """Converts a dataset and reads the result with pycocotools."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from pycocotools.coco import COCO
+import pytest
 
 from lightvit_mm.convert_dataset.convert import convert
 
-WIDTH, HEIGHT = 40, 30
+from .files import HEIGHT, WIDTH
 
+pytest.importorskip('mmdet')
 
-def write_image(path, size=(WIDTH, HEIGHT), orientation=1):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    # Each file is different.
-    shade = sum(str(path).encode()) % 256
-    Image.new('RGB', size, (shade, 60, 20)).save(path, exif=exif)
-    return path
-
-
-def write_json(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-    return path
-
-
-def write_text(path, *lines):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text('\n'.join(lines) + '\n')
-    return path
+from pycocotools.coco import COCO
 
 
 class Found:

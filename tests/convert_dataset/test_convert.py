@@ -14,10 +14,9 @@ from lightvit_mm.check_dataset.check import check
 from lightvit_mm.convert_dataset.convert import convert
 from lightvit_mm.engine.own_data import complete
 
-from .converted import Result, write_image, write_json, write_text
+from .converted import Result
+from .files import write_image, write_json, write_text
 from .test_labelme import SQUARE, shape, write_labelme
-
-pytest.importorskip('mmdet')
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from lightvit_mm.convert_dataset.convert import convert
 
-from .converted import write_image, write_text
+from .files import write_image, write_text
 
 
 @pytest.fixture

@@ -7,17 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .converted import (
-    HEIGHT,
-    WIDTH,
-    assert_ellipse,
-    box_mask,
-    converted,
-    write_image,
-    write_json,
-)
-
-pytest.importorskip('mmdet')
+from .converted import assert_ellipse, box_mask, converted
+from .files import HEIGHT, WIDTH, write_image, write_json
 
 
 def shape(label, points, kind='polygon', **fields):

@@ -4,7 +4,7 @@ import pytest
 
 from lightvit_mm.convert_dataset.source import Source
 
-from .converted import write_image
+from .files import write_image
 
 
 def find(tmp_path, files, name, entry='a.json', split=None):

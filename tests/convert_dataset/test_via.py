@@ -5,15 +5,8 @@ import json
 
 import pytest
 
-from .converted import (
-    assert_ellipse,
-    box_mask,
-    converted,
-    write_image,
-    write_json,
-)
-
-pytest.importorskip('mmdet')
+from .converted import assert_ellipse, box_mask, converted
+from .files import write_image, write_json
 
 RECT = dict(name='rect', x=5, y=10, width=10, height=6)
 POLYGON = dict(

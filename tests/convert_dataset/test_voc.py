@@ -2,9 +2,8 @@
 
 import pytest
 
-from .converted import HEIGHT, WIDTH, converted, write_image, write_text
-
-pytest.importorskip('mmdet')
+from .converted import converted
+from .files import HEIGHT, WIDTH, write_image, write_text
 
 
 def write_xml(path, *objects, filename=None, size=(WIDTH, HEIGHT), head=''):

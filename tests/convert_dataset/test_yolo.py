@@ -2,9 +2,8 @@
 
 import pytest
 
-from .converted import HEIGHT, WIDTH, box_mask, converted, write_image, write_text
-
-pytest.importorskip('mmdet')
+from .converted import box_mask, converted
+from .files import HEIGHT, WIDTH, write_image, write_text
 
 # 0.25 to 0.75 of 40 x 30 pixels
 MIDDLE = '0.5 0.5 0.5 0.5'
