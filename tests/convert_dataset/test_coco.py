@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
 from .converted import box_mask, converted
 from .files import HEIGHT, WIDTH, write_image, write_json
+
+mask_utils = pytest.importorskip('pycocotools.mask')
 
 SQUARE = [5, 10, 15, 10, 15, 16, 5, 16]
 CATEGORIES = [dict(id=4, name='cat'), dict(id=2, name='ant')]
