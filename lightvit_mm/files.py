@@ -62,3 +62,8 @@ def remove_drafts(path: Path) -> None:
 def _prefix(path: Path) -> str:
     # Not the name itself, which may be as long as the file system allows.
     return f'.writing_{hashlib.sha1(path.name.encode()).hexdigest()[:12]}_'
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is not the user's own, such as .DS_Store."""
+    return name.startswith('.') or name == '__MACOSX'

@@ -97,6 +97,11 @@ class Folder:
         for scene in scenes:
             shutil.copy(scene, path / 'photos')
         shutil.copy(scenes[0], path / 'photo.jpg')
+        # Labelled, but not split.
+        shutil.copytree(digits / 'detection/train', path / 'labelled/images')
+        shutil.copy(
+            digits / 'detection/train.json', path / 'labelled/instances_default.json'
+        )
         self.write_imagenet()
         self.write_coco()
         self.write_masks(
@@ -191,6 +196,7 @@ class Folder:
             DATA=OWN_DATA.get(Path(config).stem, 'not needed'),
             IMAGE='photo.jpg',
             IMAGES='photos',
+            SOURCE='labelled' if '--val' in line else 'demo/data/detection',
         )
 
     def shorten(self, line: str) -> str:
