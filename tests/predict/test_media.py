@@ -53,17 +53,17 @@ def test_a_video_is_drawn_frame_by_frame(trained, predict, tmp_path, kind, suffi
 
 def test_one_image_is_held_in_memory(predict, photos, monkeypatch):
     images, alive = [], []
-    imread = cv2.imread
+    imdecode = cv2.imdecode
 
-    def watch(path):
-        image = imread(path)
+    def watch(*args):
+        image = imdecode(*args)
         alive.append(sum(image() is not None for image in images))
         images.append(weakref.ref(image))
         return image
 
     for i in range(6):
         cv2.imwrite(f'photos/{i}.png', np.zeros((40, 40, 3), np.uint8))
-    monkeypatch.setattr(cv2, 'imread', watch)
+    monkeypatch.setattr(cv2, 'imdecode', watch)
     predict('classifier', 'photos')
     assert len(alive) == 9 and max(alive) <= 1
 

@@ -1,5 +1,7 @@
 """The predictions of each task against the libraries' own models."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -86,7 +88,9 @@ def test_a_segmentor_writes_the_class_of_each_pixel(trained, predict, photos):
     for number, name in enumerate(NAMES, 1):
         expected = plain(trained['segmentor'], photos / name)
         expected = expected.pred_sem_seg.data[0].numpy()
-        mask = cv2.imread(f'out/masks/{name}.png', cv2.IMREAD_UNCHANGED)
+        mask = cv2.imread(
+            str(Path('out/masks', name).with_suffix('.png')), cv2.IMREAD_UNCHANGED
+        )
         assert mask.dtype == np.uint8 and np.array_equal(mask, expected)
         found = of_image(content, number)
         classes = [annotation['category_id'] for annotation in found]
