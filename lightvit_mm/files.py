@@ -10,11 +10,21 @@ from tempfile import TemporaryDirectory
 
 PathLike = str | Path
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+IMAGE_SUFFIXES = (
+    '.bmp',
+    '.jpeg',
+    '.jpg',
+    '.pgm',
+    '.png',
+    '.ppm',
+    '.tif',
+    '.tiff',
+    '.webp',
+)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is one that systems and tools add for themselves."""
+    """Whether a file or folder of this name is no data, such as ._x.jpg of macOS."""
     return name.startswith('.') or name == '__MACOSX'
 
 

@@ -29,7 +29,8 @@ def _move_inside(text: Text, visualizer: Visualizer) -> None:
     box = _extent(text, renderer)
     shrink = min(room.width / box.width, room.height / box.height)
     if shrink < 1:
-        text.set_fontsize(text.get_fontsize() * shrink)
+        # Letters are fitted to pixels, so that widths are not proportional to sizes.
+        text.set_fontsize(text.get_fontsize() * shrink * 0.9)
         box = _extent(text, renderer)
     x, y = text.get_transform().transform(text.get_position())
     x += max(room.x0 - box.x0, 0) + min(room.x1 - box.x1, 0)

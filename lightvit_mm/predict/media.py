@@ -58,9 +58,7 @@ class ImageReader:
             are skipped.
     """
 
-    def __init__(
-        self, paths: dict[str, Path], load: Compose, damaged: Damaged
-    ) -> None:
+    def __init__(self, paths: dict[str, Path], load: Compose, damaged: Damaged) -> None:
         self.load = load
         self.damaged = damaged
         # Checked by the first bytes, before anything is computed.

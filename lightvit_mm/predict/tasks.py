@@ -186,6 +186,7 @@ class Segmentation(Task):
             visualizer.draw_texts(
                 meta['classes'][label],
                 label_place(mask == label),
+                font_sizes=max(min(mask.shape) / 30, 6),
                 colors='white',
                 bboxes=dict(facecolor=(red, green, blue), edgecolor='black', pad=2),
             )

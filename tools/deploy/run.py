@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 KEY = 'lightvit_mm'
-SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+SUFFIXES = '.bmp .jpeg .jpg .pgm .png .ppm .tif .tiff .webp'
 # The limit in training, which is OpenCV's. Pillow's own is below 2**28.
 Image.MAX_IMAGE_PIXELS = 2**30
 TOP = 5  # number of classes that are printed for a classifier
@@ -156,12 +156,12 @@ def images_below(folder: Path, out: Path) -> list[Path]:
         parts = path.relative_to(folder).parts
         is_hidden = any(part[0] == '.' or part == '__MACOSX' for part in parts)
         is_result = path.resolve().is_relative_to(out.resolve())
-        if path.suffix.lower() in SUFFIXES and not is_hidden and not is_result:
+        if path.suffix.lower() in SUFFIXES.split() and not is_hidden and not is_result:
             images.append(path)
     if not images:
         raise SystemExit(
             f'There is no image in {folder} or below: expected files that end in '
-            f'{", ".join(SUFFIXES)}'
+            f'{SUFFIXES}'
         )
     return images
 
@@ -195,8 +195,9 @@ def colours(image: Image.Image) -> np.ndarray:
         ValueError: If they have neither 8 nor 16 bits.
     """
     upright = ImageOps.exif_transpose(image)
-    # Older versions of Pillow open a PNG of 16 bits as I.
-    if image.mode.startswith('I;16') or (image.mode == 'I' and image.format == 'PNG'):
+    # Pillow opens 16 bits as I in a PGM and, before version 11, in a PNG.
+    is_16_bit = image.mode == 'I' and image.format in ('PNG', 'PPM')
+    if is_16_bit or image.mode.startswith('I;16'):
         grey = np.asarray(upright).astype(np.uint16)
         if grey.max() < 2**14:
             print(
