@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from lightvit_mm.predict.tasks import label_place
 
@@ -102,6 +103,22 @@ def test_a_segmentor_writes_the_class_of_each_pixel(trained, predict, photos):
             x, y, w, h = map(int, annotation['bbox'])
             assert where[y : y + h, x : x + w].sum() == where.sum()
             assert where[y].any() and where[:, x].any()
+
+
+def test_annotations_are_not_loaded_whatever_loads_them(trained, predict, photos):
+    from mmseg.datasets.transforms import LoadAnnotations
+    from mmseg.registry import TRANSFORMS
+
+    @TRANSFORMS.register_module(force=True)
+    class LoadFromElsewhere(LoadAnnotations):
+        pass
+
+    steps = Config.fromfile(trained['segmentor'] / 'config.py').test_pipeline
+    assert steps[2].type == 'LoadAnnotations'
+    expected = predict('segmentor', 'photos')
+    key = 'test_dataloader.dataset.pipeline.2.type'
+    found = predict('segmentor', 'photos', '--cfg-options', f'{key}=LoadFromElsewhere')
+    assert found['annotations'] == expected['annotations']
 
 
 def test_class_names_are_placed_as_by_mmseg():
