@@ -269,7 +269,7 @@ def picture(image: np.ndarray) -> np.ndarray:
     """A picture to draw on, of what a loader returns.
 
     The first of one or two channels becomes grey, the first three of more become
-    the colours. Values above 255 are scaled so that all are visible.
+    the colours. Values that do not fit into 8 bits are scaled to 0 to 255.
 
     Args:
         image: Shape (h, w) or (h, w, C).
@@ -277,9 +277,9 @@ def picture(image: np.ndarray) -> np.ndarray:
     if image.ndim == 2:
         image = image[..., None]
     image = image[..., :3] if image.shape[2] >= 3 else image[..., [0, 0, 0]]
-    if image.max() > 255:
-        low, high = image.min(), image.max()
-        image = (image - float(low)) * (255 / (float(high) - float(low)))
+    low, high = float(image.min()), float(image.max())
+    if low < 0 or high > 255:
+        image = (image - low) * (255 / max(high - low, 1))
     return np.ascontiguousarray(image, dtype=np.uint8)
 
 
@@ -305,8 +305,11 @@ def _read(path: Path, load: Compose) -> dict:
 
 def _fault(path: Path, error: Exception) -> str:
     """Why an image cannot be loaded."""
-    if isinstance(error, cv2.error):
-        return f'cannot be read by OpenCV ({error.err})'
+    # mmcv's error if OpenCV returns nothing.
+    if not isinstance(error, AssertionError):
+        return (
+            f'cannot be read ({type(error).__name__}: {getattr(error, "err", error)})'
+        )
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype in (np.uint8, np.uint16):
         return 'is damaged'

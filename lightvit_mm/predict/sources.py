@@ -90,13 +90,14 @@ def _expand(paths: Sequence[PathLike], out: Path) -> Iterator[Path]:
             yield path
             continue
         # Shells of Windows leave globs to the program.
-        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
+        matches = map(Path, glob.glob(str(path), recursive=True))
+        matches = sorted(match for match in matches if not is_below(match, out))
         if not matches:
             raise FileNotFoundError(
                 f'There is no {path}: expected an image, a folder of images, a '
                 'video or a glob that matches some'
             )
-        yield from (match for match in sorted(matches) if not is_below(match, out))
+        yield from matches
 
 
 def _images_below(folder: Path, out: Path) -> list[Path]:

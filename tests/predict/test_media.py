@@ -204,8 +204,14 @@ def write_header(path, w, h):
 
 def test_the_limit_of_pixels_is_named(predict):
     write_header('huge.png', 40000, 30000)
-    with pytest.raises(SystemExit, match='huge.png cannot be read by OpenCV .*PIXELS'):
+    with pytest.raises(SystemExit, match='huge.png cannot be read .*PIXELS'):
         predict('classifier', 'huge.png')
+
+
+def test_an_error_of_the_loader_is_passed_on(predict, photos):
+    option = 'test_dataloader.dataset.pipeline.0.color_type=colour'
+    with pytest.raises(SystemExit, match=r"cannot be read \(KeyError: 'colour'\)"):
+        predict('classifier', 'photos', '--cfg-options', option)
 
 
 def test_large_jpegs_are_checked_for_their_end(tmp_path):
@@ -291,6 +297,9 @@ def test_pictures_show_what_the_loader_read():
     assert np.array_equal(media.picture(many[..., :2])[..., 2], bgr[..., 0])
     wide = np.array([[1000, 1051], [1255, 1510]], np.uint16)
     assert media.picture(wide)[..., 0].tolist() == [[0, 25], [127, 255]]
+    assert (media.picture(np.full((2, 2), 300, np.uint16)) == 0).all()
+    signed = np.array([[-51, 0], [51, 204]], np.float32)
+    assert media.picture(signed)[..., 0].tolist() == [[0, 51], [102, 255]]
 
 
 def test_a_video_needs_a_model_of_colours(trained, predict, tmp_path):

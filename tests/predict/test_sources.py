@@ -64,6 +64,8 @@ def test_results_of_an_earlier_run_are_skipped(tree):
     out = Path('a/deep')
     assert sorted(find_sources(['a'], out).images) == ['x.jpg', 'y.PNG']
     assert sorted(find_sources(['a/**/*.*[gfG]'], out).images) == ['x.jpg', 'y.PNG']
+    with pytest.raises(FileNotFoundError, match=r'There is no a/deep/\*'):
+        find_sources(['a/deep/*'], out)
     with pytest.raises(ValueError, match='a/deep/z.tif lies in a/deep, where results'):
         find_sources(['a/x.jpg', 'a/deep/z.tif'], out)
 
