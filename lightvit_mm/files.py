@@ -1,4 +1,4 @@
-"""File types and atomic writing."""
+"""File types, files in folders, and atomic writing."""
 
 import hashlib
 import os
@@ -26,6 +26,32 @@ IMAGE_SUFFIXES = (
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is no data, such as ._x.jpg of macOS."""
     return name.startswith('.') or name == '__MACOSX'
+
+
+def is_below(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder or lies in it."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def image_files(folder: Path, skip: Path | None = None) -> list[Path]:
+    """The images in a folder and its subfolders, sorted by path.
+
+    Args:
+        folder: The folder. Hidden files and folders in it are skipped.
+        skip: Folder whose images are skipped.
+    """
+    images = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        if skip is not None and is_below(Path(parent), skip):
+            folders.clear()
+            continue
+        images += [
+            Path(parent, name)
+            for name in names
+            if not is_hidden(name) and Path(name).suffix.lower() in IMAGE_SUFFIXES
+        ]
+    return sorted(images)
 
 
 @contextmanager
@@ -62,8 +88,3 @@ def remove_drafts(path: Path) -> None:
 def _prefix(path: Path) -> str:
     # Not the name itself, which may be as long as the file system allows.
     return f'.writing_{hashlib.sha1(path.name.encode()).hexdigest()[:12]}_'
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is not the user's own, such as .DS_Store."""
-    return name.startswith('.') or name == '__MACOSX'

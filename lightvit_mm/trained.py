@@ -7,10 +7,11 @@ from pickle import UnpicklingError
 import mmcv
 import numpy as np
 import torch
+from mmcv.transforms import LoadAnnotations
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope, Registry
 from mmengine.runner import CheckpointLoader, load_state_dict
 from torch import Tensor, nn
 
@@ -198,6 +199,37 @@ def pipeline_of(cfg: Config) -> list[dict]:
     return dataset.pipeline
 
 
+def image_steps(cfg: Config) -> list[dict]:
+    """The transforms of a test image that has no annotations, as configs.
+
+    Raises:
+        InferenceError: If the config has none.
+    """
+    with TRANSFORMS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        return [
+            step
+            for step in pipeline_of(cfg)
+            if not _loads_annotations(registry, step['type'])
+        ]
+
+
+def _loads_annotations(registry: Registry, kind: str | type) -> bool:
+    if isinstance(kind, str):
+        kind = registry.get(kind)
+    return isinstance(kind, type) and issubclass(kind, LoadAnnotations)
+
+
+def image_pipeline(cfg: Config) -> tuple[Compose, Compose]:
+    """The transform that loads an image file, and those that follow.
+
+    Raises:
+        InferenceError: If the config has none.
+    """
+    steps = image_steps(cfg)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        return Compose(steps[:1]), Compose(steps[1:])
+
+
 def network_input(
     model: nn.Module, cfg: Config, image_path: PathLike, size: HW | None = None
 ) -> tuple[np.ndarray, Tensor]:
@@ -223,26 +255,21 @@ def network_input(
         raise InferenceError(
             f'size={tuple(size)} should be a height and width of at least one pixel'
         )
-    # A bare image has no annotations.
-    steps = [
-        step for step in pipeline_of(cfg) if 'Annotations' not in str(step['type'])
-    ]
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        load, prepare = Compose(steps[:1]), Compose(steps[1:])
-        try:
-            results = load(dict(img_path=str(image_path)))
-        # Each decoder raises its own exceptions.
-        except Exception as error:
-            raise InferenceError(
-                f'The image {image_path} cannot be read '
-                f'({type(error).__name__}); expected a JPEG, PNG or similar file'
-            ) from error
-        if size is None:
-            image = prepare(results)['inputs']
-        else:
-            image = torch.from_numpy(mmcv.imresize(results['img'], size[::-1])).permute(
-                2, 0, 1
-            )
+    load, prepare = image_pipeline(cfg)
+    try:
+        results = load(dict(img_path=str(image_path)))
+    # Each decoder raises its own exceptions.
+    except Exception as error:
+        raise InferenceError(
+            f'The image {image_path} cannot be read '
+            f'({type(error).__name__}); expected a JPEG, PNG or similar file'
+        ) from error
+    if size is None:
+        image = prepare(results)['inputs']
+    else:
+        image = torch.from_numpy(mmcv.imresize(results['img'], size[::-1])).permute(
+            2, 0, 1
+        )
     batch = model.data_preprocessor(dict(inputs=[image], data_samples=None))
     # OpenMMLab reads images in BGR.
     return image.flip(0).permute(1, 2, 0).numpy(), batch['inputs']

@@ -141,7 +141,7 @@ def build(cfg):
                 parameter.normal_(std=parameter.shape[1] ** -0.5)
         if hasattr(model, 'decode_head'):
             # Random features hardly vary: one class would win for all pixels.
-            images = 60 * torch.randn(2, 3, 80, 120)
+            images = 60 * torch.randn(2, model.backbone.in_channels, 80, 120)
             logits = model.decode_head(model.extract_feat(images))
             head = model.decode_head.conv_seg
             std, mean = torch.std_mean(logits, dim=(0, 2, 3))

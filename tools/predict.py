@@ -1,7 +1,7 @@
 """Predict and draw with a trained classifier, detector or segmentor.
 
-Takes an image, a folder of images or a video. Writes pictures, and the
-predictions as one JSON file in COCO format.
+Takes images, folders of images and videos. Writes pictures, and the predictions
+as one JSON file in COCO format.
 """
 
 import argparse
@@ -18,9 +18,11 @@ def parse_args() -> argparse.Namespace:
         'checkpoint', help='checkpoint file or address, such as lightvit://tiny-in1k'
     )
     parser.add_argument(
-        'source',
+        'paths',
+        nargs='+',
         metavar='IMAGE_OR_FOLDER_OR_VIDEO',
-        help='image, folder with images in it or below, or video',
+        help='image, folder with images in it or below, video, or a glob of these, '
+        "such as 'photos/*.jpg'",
     )
     parser.add_argument(
         '--out',
@@ -34,6 +36,12 @@ def parse_args() -> argparse.Namespace:
         default=0.3,
         help='minimum score of a detection; default %(default)s',
     )
+    parser.add_argument(
+        '--skip-bad',
+        action='store_true',
+        help='skip files that cannot be read, list them at the end and exit with '
+        'status 1; by default, the first one ends the run',
+    )
     cli.add_device(parser)
     return parser.parse_args()
 
@@ -42,10 +50,21 @@ def main() -> None:
     args = parse_args()
     with cli.short_errors():
         cfg = cli.read_config(args)
-        count = predict(
-            cfg, args.checkpoint, args.source, args.out, args.score_thr, args.device
+        outcome = predict(
+            cfg,
+            args.checkpoint,
+            args.paths,
+            args.out,
+            args.score_thr,
+            args.device,
+            args.skip_bad,
         )
-    print(f'{count} images: {args.out}/pictures and {args.out / FILE}')
+    print(f'{outcome.num_images} images: {args.out}/pictures and {args.out / FILE}')
+    if outcome.skipped:
+        raise SystemExit(
+            f'{len(outcome.skipped)} files could not be read and were skipped:\n'
+            + '\n'.join(outcome.skipped)
+        )
 
 
 if __name__ == '__main__':

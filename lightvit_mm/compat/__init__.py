@@ -57,6 +57,14 @@ PATCHES = (
         'the fork corrects mmengine.config.utils.MODULE2PACKAGE',
     ),
     Patch(
+        'mmengine.infer.infer',
+        'configs.find_inferencer_configs',
+        "Lets DetInferencer and MMSegInferencer load 'lightvit_mm::CONFIG.py'.",
+        'mmengine looks for names in the model index of mmdet or mmseg only.',
+        'all of mmengine',
+        'mmengine looks up configs of any installed package',
+    ),
+    Patch(
         'mmengine.runner.checkpoint',
         'checkpoints.load_mmengine_checkpoints',
         'Lets the safe torch.load read the classes that mmengine writes, no others.',

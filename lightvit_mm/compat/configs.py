@@ -3,6 +3,7 @@
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _PACKAGE = Path(__file__).parents[1]
 _MIM = _PACKAGE / '.mim'
@@ -50,6 +51,24 @@ def _is_installed(distribution: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
+
+
+def find_inferencer_configs(module: ModuleType) -> None:
+    """Let inferencers load ``lightvit_mm::CONFIG.py``, with the weights they are given.
+
+    Args:
+        module: ``mmengine.infer.infer``.
+    """
+    load_by_name = module.BaseInferencer._load_model_from_metafile
+
+    def load_own_config(inferencer: Any, model: str) -> tuple[Any, str | None]:
+        if not model.startswith(f'{_PACKAGE.name}::'):
+            return load_by_name(inferencer, model)
+        from ..config import read_config
+
+        return read_config(model), None
+
+    module.BaseInferencer._load_model_from_metafile = load_own_config
 
 
 def register_models(module: ModuleType) -> None:

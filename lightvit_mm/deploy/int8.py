@@ -22,7 +22,7 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from ..config import check_installed
-from ..files import IMAGE_SUFFIXES, PathLike, written_whole
+from ..files import PathLike, written_whole
 from ..models.layers import HW
 from ..trained import network_input
 from .export import check_name, export, onnx_to_openvino, take
@@ -117,13 +117,6 @@ def export_int8(
             for suffix in (*suffixes, path.suffix):
                 shutil.copy(final.with_suffix(suffix), draft.with_suffix(suffix))
     return agreement
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The images in a folder and its subfolders, sorted by path."""
-    return sorted(
-        path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES
-    )
 
 
 def _batches(

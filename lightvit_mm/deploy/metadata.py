@@ -20,7 +20,7 @@ from mmengine.config import Config
 from torch import nn
 
 from ..models.layers import HW
-from ..trained import InferenceError, find_classes, pipeline_of
+from ..trained import InferenceError, find_classes, image_steps
 from .modules import Exportable, ExportError
 
 
@@ -75,7 +75,7 @@ def preprocessing_steps(cfg: Config) -> list[dict]:
         ExportError: If there is no pipeline, or it has unsupported steps.
     """
     try:
-        pipeline = pipeline_of(cfg)
+        pipeline = image_steps(cfg)
     except InferenceError as error:
         raise ExportError(str(error)) from error
     steps = []
@@ -86,7 +86,7 @@ def preprocessing_steps(cfg: Config) -> list[dict]:
             steps.append(dict(step='crop', size=(h, w)))
         elif name in ('Resize', 'ResizeEdge'):
             steps.append(_resize(name, settings))
-        elif not name.startswith(('LoadImage', 'LoadAnnotations', 'Pack')):
+        elif not name.startswith(('LoadImage', 'Pack')):
             raise ExportError(
                 f'{name} in the test pipeline cannot be exported: expected only '
                 'Resize, ResizeEdge and CenterCrop'

@@ -4,70 +4,95 @@ Pictures are BGR, uint8, (h, w, 3), as in OpenCV and OpenMMLab.
 """
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import mmcv
 import numpy as np
+from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from PIL import Image
 
-from ..files import IMAGE_SUFFIXES, written_whole
+from ..files import written_whole
+from .sources import CODECS, Sources, mask_names
 
-# The codec that writes each kind of video.
-CODECS = {
-    '.avi': 'MJPG',
-    '.m4v': 'mp4v',
-    '.mkv': 'mp4v',
-    '.mov': 'mp4v',
-    '.mp4': 'mp4v',
-    '.webm': 'VP80',
-}
+# OpenCV, which reads the images, has a limit of 2**30 pixels. Pillow's is lower.
+Image.MAX_IMAGE_PIXELS = 2**30
+DARK = 64  # An image without a value above it looks nearly black.
+
+
+class Damaged:
+    """Files that cannot be read: the first ends the run, or all are skipped.
+
+    Args:
+        skip: Whether to skip them.
+    """
+
+    def __init__(self, skip: bool) -> None:
+        self.skip = skip
+        self.names: list[str] = []
+
+    def add(self, name: str, error: ValueError) -> None:
+        """Add a file.
+
+        Args:
+            name: Its name in the results.
+            error: Raised unless files are skipped.
+        """
+        if not self.skip:
+            raise error
+        self.names.append(name)
 
 
 class ImageReader:
-    """Reads image files, one at a time.
+    """Reads image files with the loader of a config, one at a time.
 
     Args:
-        root: Folder. A picture is named by its path from there.
-        paths: The files.
+        paths: The files by name.
+        load: The loader.
+        damaged: Takes the files that cannot be read.
 
     Raises:
-        ValueError: If OpenCV cannot read a file.
+        ValueError: If OpenCV does not know the format of a file, unless such files
+            are skipped.
     """
 
-    def __init__(self, root: Path, paths: list[Path]) -> None:
-        self.root = root
-        self.paths = paths
+    def __init__(self, paths: dict[str, Path], load: Compose, damaged: Damaged) -> None:
+        self.load = load
+        self.damaged = damaged
         # Checked by the first bytes, before anything is computed.
-        foreign = [str(path) for path in paths if not cv2.haveImageReader(str(path))]
-        if foreign:
-            more = f' and {len(foreign) - 3} more' if len(foreign) > 3 else ''
-            raise ValueError(
-                f'{", ".join(foreign[:3])}{more}: not an image, or damaged; '
-                'remove or replace it'
-            )
+        foreign = {
+            name: path
+            for name, path in paths.items()
+            if not cv2.haveImageReader(str(path))
+        }
+        self.paths = {n: path for n, path in paths.items() if n not in foreign}
+        shown = ', '.join(map(str, list(foreign.values())[:3]))
+        more = f' and {len(foreign) - 3} more' if len(foreign) > 3 else ''
+        for name in foreign:
+            fault = 'not an image, or damaged; remove or replace it, or add --skip-bad'
+            damaged.add(name, ValueError(f'{shown}{more}: {fault}'))
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Names and pictures.
+    def __iter__(self) -> Iterator[tuple[str, dict]]:
+        """Names, and what the loader returns for each image.
 
         Raises:
-            ValueError: If an image is damaged.
+            ValueError: If an image cannot be read, unless such files are skipped.
         """
-        for path in self.paths:
-            image = cv2.imread(str(path))
-            if image is None or _is_cut_short(path):
-                raise ValueError(
-                    f'The image {path} is damaged: replace or remove it. The '
-                    'results of the images before it are drawn, but not in the '
-                    'JSON file'
-                )
-            yield path.relative_to(self.root).as_posix(), image
+        has_told = False
+        for name, path in self.paths.items():
+            try:
+                loaded = _read(path, self.load)
+            except ValueError as error:
+                self.damaged.add(name, error)
+                continue
+            if not has_told:
+                has_told = _tell_if_dark(path, loaded['img'])
+            yield name, loaded
 
 
 class VideoReader:
@@ -77,35 +102,53 @@ class VideoReader:
 
     Args:
         path: The file.
+        name: Its name in the results.
+        load: The loader of a config. Frames are given its type.
 
     Raises:
-        ValueError: If it cannot be opened or has no frame.
+        ValueError: If it cannot be opened or has no frame, or the loader does not
+            load colours.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str, load: Compose) -> None:
         self.path = path
-        trial = mmcv.VideoReader(str(path))
-        if not trial.opened or trial.read() is None:
+        self.name = name
+        (loader,) = load.transforms
+        if not getattr(loader, 'color_type', 'color').startswith('color'):
+            raise ValueError(
+                f'The video {path} has three channels, but the config loads images '
+                f'with color_type={loader.color_type!r}: predict on images instead'
+            )
+        self.dtype = np.float32 if getattr(loader, 'to_float32', False) else np.uint8
+        video = mmcv.VideoReader(str(path))
+        if not video.opened or video.read() is None:
             raise ValueError(
                 f'The video {path} cannot be opened: it is damaged, or OpenCV '
                 'does not know its codec'
             )
-        self._video = mmcv.VideoReader(str(path))
-
-    @property
-    def fps(self) -> float:
-        """Frames per second."""
-        return self._video.fps
+        self.fps = video.fps  # frames per second
+        self._length = video.frame_cnt
 
     def __len__(self) -> int:
         """The number of frames that the file announces, 0 if none."""
-        return max(self._video.frame_cnt, 0)
+        return max(self._length, 0)
 
-    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Names and frames."""
+    def __iter__(self) -> Iterator[tuple[str, dict]]:
+        """Names and frames, as a loader would return them."""
         number = 0
-        for number, frame in enumerate(self._video, 1):
-            yield f'{self.path.name}/{number - 1:06d}', frame
+        for number, frame in enumerate(mmcv.VideoReader(str(self.path)), 1):
+            name = f'{self.name}/{number - 1:06d}'
+            hw = frame.shape[:2]
+            yield (
+                name,
+                dict(
+                    img=frame.astype(self.dtype, copy=False),
+                    img_path=name,
+                    img_id=0,
+                    img_shape=hw,
+                    ori_shape=hw,
+                ),
+            )
         if number < len(self):
             print_log(
                 f'The video {self.path} announces {len(self)} frames, but only '
@@ -116,14 +159,16 @@ class VideoReader:
 
 
 class ImageWriter:
-    """Writes each picture, and each mask, to a file with the picture's name.
+    """Writes each picture, and each mask, to a file.
 
     Args:
         out: Folder of the folders pictures and masks.
+        masks: The name of the mask for each name of a picture.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, masks: dict[str, str]) -> None:
         self.out = out
+        self.masks = masks
 
     def __enter__(self) -> 'ImageWriter':
         return self
@@ -139,7 +184,7 @@ class ImageWriter:
         """
         _write_image(self.out / 'pictures' / name, picture)
         if mask is not None:
-            _write_image(self.out / 'masks' / f'{name}.png', mask)
+            _write_image(self.out / 'masks' / self.masks[name], mask)
 
 
 class VideoWriter:
@@ -187,38 +232,28 @@ class VideoWriter:
             )
 
 
-def open_reader(path: Path, out: Path) -> ImageReader | VideoReader:
-    """A reader for the image, folder or video at a path.
+def open_readers(
+    sources: Sources, load: Compose, damaged: Damaged
+) -> list[ImageReader | VideoReader]:
+    """A reader for all images, and one for each video.
 
     Args:
-        path: An image, a folder with images in it or below, or a video.
-        out: Folder for the results; images in it are skipped.
+        sources: The files.
+        load: The loader of a config.
+        damaged: Takes the files that cannot be read.
 
     Raises:
-        FileNotFoundError: If the path does not exist, or the folder has no
-            image.
-        ValueError: If it is of another type, damaged, or in ``out``.
+        ValueError: If a file cannot be read, unless such files are skipped.
     """
-    if not path.exists():
-        raise FileNotFoundError(
-            f'There is no {path}: expected an image, a folder of images or a video'
-        )
-    if _is_in(path, out):
-        raise ValueError(
-            f'{path} lies in {out}, where results could replace it: choose '
-            'another folder for the results'
-        )
-    if path.is_dir():
-        return ImageReader(path, _images_below(path, out))
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        return ImageReader(path.parent, [path])
-    if suffix in CODECS:
-        return VideoReader(path)
-    raise ValueError(
-        f'{path} should be a folder, an image ({", ".join(IMAGE_SUFFIXES)}) '
-        f'or a video ({", ".join(CODECS)})'
-    )
+    readers: list[ImageReader | VideoReader] = []
+    if sources.images:
+        readers.append(ImageReader(sources.images, load, damaged))
+    for name, path in sources.videos.items():
+        try:
+            readers.append(VideoReader(path, name, load))
+        except ValueError as error:
+            damaged.add(name, error)
+    return readers
 
 
 def open_writer(
@@ -226,8 +261,80 @@ def open_writer(
 ) -> ImageWriter | VideoWriter:
     """A writer into ``out``, of images for images and of a video for a video."""
     if isinstance(reader, VideoReader):
-        return VideoWriter(out / 'pictures' / reader.path.name, reader.fps)
-    return ImageWriter(out)
+        return VideoWriter(out / 'pictures' / reader.name, reader.fps)
+    return ImageWriter(out, mask_names(reader.paths))
+
+
+def picture(image: np.ndarray) -> np.ndarray:
+    """A picture to draw on, of what a loader returns.
+
+    The first of one or two channels becomes grey, the first three of more become
+    the colours. Values that do not fit into 8 bits are scaled to 0 to 255.
+
+    Args:
+        image: Shape (h, w) or (h, w, C).
+    """
+    if image.ndim == 2:
+        image = image[..., None]
+    image = image[..., :3] if image.shape[2] >= 3 else image[..., [0, 0, 0]]
+    low, high = float(image.min()), float(image.max())
+    if low < 0 or high > 255:
+        image = (image - low) * (255 / max(high - low, 1))
+    return np.ascontiguousarray(image, dtype=np.uint8)
+
+
+def _read(path: Path, load: Compose) -> dict:
+    """What the loader returns for an image.
+
+    Raises:
+        ValueError: If the image cannot be read.
+    """
+    try:
+        loaded = load(dict(img_path=str(path), img_id=0))
+        fault = 'is damaged' if loaded is None or _is_cut_short(path) else None
+    # Each decoder raises its own exceptions.
+    except Exception as error:
+        fault = _fault(path, error)
+    if fault is not None:
+        raise ValueError(
+            f'The image {path} {fault}: replace or remove it, or add --skip-bad. The '
+            'results of the images before it are drawn, but not in the JSON file'
+        )
+    return loaded
+
+
+def _fault(path: Path, error: Exception) -> str:
+    """Why an image cannot be loaded."""
+    # mmcv's error if OpenCV returns nothing.
+    if not isinstance(error, AssertionError):
+        return (
+            f'cannot be read ({type(error).__name__}: {getattr(error, "err", error)})'
+        )
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype in (np.uint8, np.uint16):
+        return 'is damaged'
+    return f'has pixels of type {pixels.dtype}, expected 8 or 16 bits'
+
+
+def _tell_if_dark(path: Path, image: np.ndarray) -> bool:
+    """Print a note on an image of 16 bits that is nearly black in 8 bits.
+
+    Returns:
+        Whether there was anything to tell.
+    """
+    if image.dtype != np.uint8 or image.max() >= DARK:
+        return False
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        return False
+    print_log(
+        f'{path} has 16 bits, but only values from {pixels.min()} to {pixels.max()} of '
+        '65535: it is nearly black here, and in training. Scale the values of all '
+        'images to 0 to 65535, or save them with 8 bits',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return True
 
 
 def _is_cut_short(path: Path) -> bool:
@@ -251,27 +358,3 @@ def _write_image(path: Path, image: np.ndarray) -> None:
                 f'{path} cannot be written: a picture of {w} x {h} '
                 'pixels is too large for its format'
             )
-
-
-def _is_in(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
-
-
-def _images_below(folder: Path, out: Path) -> list[Path]:
-    """Image files sorted by name, without those in ``out``."""
-    paths = []
-    for parent, folders, names in os.walk(folder):
-        if _is_in(Path(parent), out):
-            folders.clear()
-            continue
-        paths += [
-            Path(parent, name)
-            for name in names
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    if not paths:
-        raise FileNotFoundError(
-            f'There is no image in {folder} or below: expected files that end '
-            f'in {", ".join(IMAGE_SUFFIXES)}'
-        )
-    return sorted(paths)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, NamedTuple, TextIO
 
 from mmengine.config import Config
 from mmengine.utils import ProgressBar
@@ -13,23 +13,37 @@ from mmengine.utils import ProgressBar
 from .. import __version__
 from ..config import check_installed
 from ..files import PathLike, written_whole
-from ..trained import load_trained, pipeline_of
-from .media import open_reader, open_writer
+from ..trained import image_pipeline, load_trained, pipeline_of
+from .media import Damaged, open_readers, open_writer, picture
+from .sources import find_sources
 from .tasks import make_task
 
 LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
 FILE = 'predictions.json'
 
 
+class Outcome(NamedTuple):
+    """The outcome of a run.
+
+    Args:
+        num_images: Number of images and frames that were predicted on.
+        skipped: Names of the files that could not be read.
+    """
+
+    num_images: int
+    skipped: list[str]
+
+
 def predict(
     cfg: Config,
     checkpoint: PathLike,
-    source: PathLike,
+    paths: Sequence[PathLike],
     out: PathLike,
     score_thr: float = 0.3,
     device: str = 'cpu',
-) -> int:
-    """Predict on images or a video, and write drawings and a COCO file.
+    skip_bad: bool = False,
+) -> Outcome:
+    """Predict on images and videos, and write drawings and a COCO file.
 
     Writes ``out``/pictures, for a segmentor also ``out``/masks, and finally
     ``out``/predictions.json. Holds one image in memory at a time.
@@ -37,55 +51,56 @@ def predict(
     Args:
         cfg: Config of mmpretrain, mmdet or mmseg.
         checkpoint: File or address, such as lightvit://tiny-in1k.
-        source: As for :func:`lightvit_mm.predict.media.open_reader`.
+        paths: As for :func:`lightvit_mm.predict.sources.find_sources`.
         out: Folder for the results. Existing files are replaced.
         score_thr: Detections are drawn and written if their score is above.
         device: Device of the model.
-
-    Returns:
-        The number of images or frames.
+        skip_bad: Whether to skip files that cannot be read.
 
     Raises:
-        ValueError: If the source, the checkpoint or the config cannot be
-            used.
-        OSError: If the source is missing, or a file cannot be written.
+        ValueError: If the paths, the checkpoint or the config cannot be used, or
+            a file cannot be read and is not skipped.
+        OSError: If a path is missing, or a file cannot be written.
         ModuleNotFoundError: If a package is missing.
     """
-    source, out = Path(source), Path(out)
+    out = Path(out)
     if not 0 <= score_thr <= 1:
         raise ValueError(f'score_thr={score_thr} should be between 0 and 1')
-    reader = open_reader(source, out)
+    sources = find_sources(paths, out)
     _check_config(cfg)
     model = load_trained(cfg, checkpoint, device)
-    task = make_task(model, cfg, score_thr)
-    info = dict(
-        description=f'Predictions by lightvit_mm {__version__}',
-        date_created=datetime.now().isoformat(timespec='seconds'),
-        config=str(cfg.filename),
-        checkpoint=str(checkpoint),
-        source=str(source),
-    )
+    load, prepare = image_pipeline(cfg)
+    damaged = Damaged(skip_bad)
+    readers = open_readers(sources, load, damaged)
+    task = make_task(model, cfg, prepare, score_thr)
 
     _make_folder(out)
     # An old file would describe pictures that are replaced now.
     (out / FILE).unlink(missing_ok=True)
-    progress = ProgressBar(len(reader), file=sys.stderr)
+    progress = ProgressBar(sum(map(len, readers)), file=sys.stderr)
     try:
-        with (
-            written_whole(out / FILE) as draft,
-            open_writer(reader, out) as writer,
-            open(draft, 'w') as file,
-        ):
-            coco = CocoStream(file, info, model.dataset_meta['classes'])
-            for name, image in reader:
-                sample = task.predict(image)
-                coco.add(name, image.shape[:2], task.annotations(sample))
-                writer.write(name, task.draw(image, sample), task.mask(sample))
-                progress.update()
-            coco.close()
+        with written_whole(out / FILE) as draft, open(draft, 'w') as file:
+            coco = CocoStream(file, model.dataset_meta['classes'])
+            for reader in readers:
+                with open_writer(reader, out) as writer:
+                    for name, loaded in reader:
+                        image = picture(loaded['img'])
+                        sample = task.predict(loaded)
+                        coco.add(name, image.shape[:2], task.annotations(sample))
+                        drawn = task.draw(image, sample)
+                        writer.write(name, drawn, task.mask(sample))
+                        progress.update()
+            coco.close(
+                description=f'Predictions by lightvit_mm {__version__}',
+                date_created=datetime.now().isoformat(timespec='seconds'),
+                config=str(cfg.filename),
+                checkpoint=str(checkpoint),
+                sources=list(map(str, paths)),
+                skipped=damaged.names,
+            )
     finally:
         progress.file.write('\n')
-    return len(coco.images)
+    return Outcome(len(coco.images), damaged.names)
 
 
 class CocoStream:
@@ -96,20 +111,15 @@ class CocoStream:
 
     Args:
         file: Where to write; it is complete after :meth:`close`.
-        info: Where the predictions come from, as plain values.
         classes: Names, in the order of the model's outputs.
     """
 
-    def __init__(self, file: TextIO, info: dict, classes: Sequence[str]) -> None:
+    def __init__(self, file: TextIO, classes: Sequence[str]) -> None:
         self.file = file
         self.images: list[str] = []
         self.num_annotations = 0
         categories = [dict(id=i, name=name) for i, name in enumerate(classes)]
-        file.write(
-            f'{{"info": {json.dumps(info)},\n'
-            f'"categories": {json.dumps(categories)},\n'
-            '"annotations": ['
-        )
+        file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": [')
 
     def add(
         self, name: str, size: tuple[int, int], annotations: Sequence[dict]
@@ -132,10 +142,16 @@ class CocoStream:
             numbered = dict(id=self.num_annotations, image_id=image['id'], **annotation)
             self.file.write(separator + json.dumps(numbered))
 
-    def close(self) -> None:
-        """Write what follows the last annotation."""
+    def close(self, **info: Any) -> None:
+        """Write what follows the last annotation.
+
+        Args:
+            info: Where the predictions come from, as plain values.
+        """
         images = ',\n'.join(self.images)
-        self.file.write(f'\n],\n"images": [\n{images}\n]}}\n')
+        self.file.write(
+            f'\n],\n"images": [\n{images}\n],\n"info": {json.dumps(info)}}}\n'
+        )
 
 
 def _check_config(cfg: Config) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import mmcv
 import numpy as np
 from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from ..config import check_installed
+from .labels import keep_labels_inside
 
 TOP = 5  # classes listed for an image
 SIDE = 224  # minimum length in pixels of the shorter side of a drawn classification
@@ -24,14 +26,16 @@ class Task:
 
     Args:
         inferencer: OpenMMLab's inferencer, with the model.
+        prepare: The transforms of the test pipeline after the loader.
     """
 
-    def __init__(self, inferencer: Any) -> None:
+    def __init__(self, inferencer: Any, prepare: Compose) -> None:
         self.inferencer = inferencer
+        self.prepare = prepare
 
-    def predict(self, image: np.ndarray) -> Any:
-        """The sample of an image, BGR, uint8, (h, w, 3)."""
-        batch = next(self.inferencer.preprocess([image]))
+    def predict(self, loaded: dict) -> Any:
+        """The sample of an image, from what the loader returned."""
+        batch = pseudo_collate([self.prepare(loaded)])
         return self.inferencer.forward(batch)[0].cpu()
 
     def annotations(self, sample: Any) -> list[dict]:
@@ -39,7 +43,7 @@ class Task:
         raise NotImplementedError
 
     def draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
-        """The image, as in :meth:`predict`, with its sample drawn in it."""
+        """The image, BGR, uint8, (h, w, 3), with its sample drawn in it."""
         rgb = self._draw(mmcv.bgr2rgb(image), sample)
         return mmcv.rgb2bgr(rgb)
 
@@ -58,11 +62,12 @@ class Classification(Task):
     Small images are enlarged, so that its name is readable.
     """
 
-    def __init__(self, inferencer: Any) -> None:
+    def __init__(self, inferencer: Any, prepare: Compose) -> None:
         from mmpretrain.visualization import UniversalVisualizer
 
-        super().__init__(inferencer)
+        super().__init__(inferencer, prepare)
         self.visualizer = UniversalVisualizer()
+        keep_labels_inside(self.visualizer)
 
     def annotations(self, sample: Any) -> list[dict]:
         """One annotation per class: category_id and score."""
@@ -88,17 +93,18 @@ class Detection(Task):
 
     Args:
         inferencer: As for :class:`Task`.
+        prepare: As for :class:`Task`.
         score_thr: Detections are kept if their score is above.
     """
 
-    def __init__(self, inferencer: Any, score_thr: float) -> None:
-        super().__init__(inferencer)
+    def __init__(self, inferencer: Any, prepare: Compose, score_thr: float) -> None:
+        super().__init__(inferencer, prepare)
         self.score_thr = score_thr
+        keep_labels_inside(inferencer.visualizer)
 
-    def predict(self, image: np.ndarray) -> Any:
+    def predict(self, loaded: dict) -> Any:
         """The sample of an image, without the detections of low score."""
-        _, batch = next(self.inferencer.preprocess([image]))
-        sample = self.inferencer.forward(batch)[0].cpu()
+        sample = super().predict(loaded)
         found = sample.pred_instances
         # The same comparison as in the visualizer.
         sample.pred_instances = found[found.scores > self.score_thr]
@@ -137,8 +143,9 @@ class Detection(Task):
 class Segmentation(Task):
     """Finds the class of each pixel."""
 
-    def __init__(self, inferencer: Any) -> None:
-        super().__init__(inferencer)
+    def __init__(self, inferencer: Any, prepare: Compose) -> None:
+        super().__init__(inferencer, prepare)
+        keep_labels_inside(inferencer.visualizer)
         num_classes = len(inferencer.model.dataset_meta['classes'])
         self.dtype = np.uint8 if num_classes <= 256 else np.uint16
 
@@ -166,18 +173,36 @@ class Segmentation(Task):
         return annotations
 
     def _draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
-        return self.inferencer.visualize(
-            [image], [sample], return_vis=True, opacity=OPACITY
+        # Without the names: the original sorts all pixels of a class in Python, which
+        # takes ten times as long as the network.
+        coloured = self.inferencer.visualize(
+            [image], [sample], return_vis=True, opacity=OPACITY, with_labels=False
         )[0]
+        visualizer, mask = self.inferencer.visualizer, self.mask(sample)
+        visualizer.set_image(coloured)
+        meta = self.inferencer.model.dataset_meta
+        for label in np.unique(mask).tolist():
+            red, green, blue = (part / 255 for part in meta['palette'][label])
+            visualizer.draw_texts(
+                meta['classes'][label],
+                label_place(mask == label),
+                font_sizes=max(min(mask.shape) / 30, 6),
+                colors='white',
+                bboxes=dict(facecolor=(red, green, blue), edgecolor='black', pad=2),
+            )
+        return visualizer.get_image()
 
 
-def make_task(model: nn.Module, cfg: Config, score_thr: float) -> Task:
+def make_task(
+    model: nn.Module, cfg: Config, prepare: Compose, score_thr: float
+) -> Task:
     """The task of a model.
 
     Args:
         model: Model with ``dataset_meta``: names and colours of its classes,
             ``classes`` and ``palette``.
         cfg: Its config.
+        prepare: As for :class:`Task`.
         score_thr: As for :class:`Detection`.
 
     Raises:
@@ -191,10 +216,10 @@ def make_task(model: nn.Module, cfg: Config, score_thr: float) -> Task:
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         inferencer = _make_inferencer(model, cfg)
         if cfg.default_scope == 'mmdet':
-            return Detection(inferencer, score_thr)
+            return Detection(inferencer, prepare, score_thr)
         if cfg.default_scope == 'mmseg':
-            return Segmentation(inferencer)
-        return Classification(inferencer)
+            return Segmentation(inferencer, prepare)
+        return Classification(inferencer, prepare)
 
 
 def _make_inferencer(model: nn.Module, cfg: Config) -> Any:
@@ -226,16 +251,11 @@ def _make_inferencer(model: nn.Module, cfg: Config) -> Any:
             return model
 
     cfg.setdefault('visualizer', dict(type=visualizer))
-    inferencer = LoadedInferencer(cfg)
-    if cfg.default_scope == 'mmseg':
-        # The original sorts all pixels of a class in Python, which takes ten
-        # times as long as the network.
-        inferencer.visualizer._get_center_loc = label_place
-    return inferencer
+    return LoadedInferencer(cfg)
 
 
 def label_place(mask: np.ndarray) -> np.ndarray:
-    """Where mmseg writes the name of a class: x, y.
+    """Where to write the name of a class, as in mmseg: x, y.
 
     This is the middle pixel of the class in the row with the most of them.
 

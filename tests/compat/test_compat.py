@@ -23,9 +23,12 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner, load_checkpoint, save_checkpoint
 
 from lightvit_mm import compat
+from lightvit_mm.config import read_config
+from lightvit_mm.trained import build_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -190,6 +193,58 @@ cfg = get_config('mmdet::_base_/models/mask-rcnn_r50_fpn.py')
 print(type(MODELS.build(cfg.model)).__name__)
 print(isinstance(collect_env()['MMCV Compiler'], str))
 """)[-2:] == ['MaskRCNN', 'True']
+
+
+# Configs
+
+
+@pytest.fixture
+def mmdet_scope():
+    pytest.importorskip('mmdet')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+def test_mmdets_inferencer_takes_a_name_and_weights(mmdet_scope, tmp_path):
+    from mmdet.apis import DetInferencer
+
+    name = 'lightvit_mm::demo/mask_rcnn_lightvit_t_digits.py'
+    classes = tuple('abcdefghij')
+    weights = build_model(read_config(name)).state_dict()
+    path = str(tmp_path / 'model.pth')
+    meta = dict(dataset_meta=dict(classes=classes))
+    save_checkpoint(dict(meta=meta, state_dict=weights), path)
+
+    inferencer = DetInferencer(name, weights=path, device='cpu', show_progress=False)
+    assert inferencer.model.dataset_meta['classes'] == classes
+    loaded = inferencer.model.state_dict()
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[key], weights[key]) for key in weights)
+    image = np.random.randint(0, 256, (60, 80, 3), np.uint8)
+    assert set(inferencer(image)['predictions'][0]) >= {'bboxes', 'masks', 'scores'}
+
+
+def test_mmsegs_inferencer_takes_a_name():
+    pytest.importorskip('mmseg')
+    from mmseg.apis import MMSegInferencer
+
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        inferencer = MMSegInferencer(
+            'lightvit_mm::semantic_fpn_lightvit_t_ade20k.py', device='cpu'
+        )
+    assert type(inferencer.model.backbone).__name__ == 'LightViT'
+    assert inferencer.model.decode_head.num_classes == 150
+
+
+def test_inferencers_explain_unknown_names(mmdet_scope):
+    from mmdet.apis import DetInferencer
+
+    with pytest.raises(
+        FileNotFoundError, match='close to it: .*mask_rcnn_lightvit_t_1'
+    ):
+        DetInferencer('lightvit_mm::mask_rcnn_lightvit_t_2x.py')
+    with pytest.raises(ValueError, match='Cannot find model: nothing in mmdet'):
+        DetInferencer('nothing')
 
 
 # Checkpoints

@@ -41,7 +41,8 @@ def probabilities(run, path, images):
 
 
 def test_int8_is_near_float32(run, tints, tmp_path):
-    from lightvit_mm.deploy.int8 import export_int8, image_files
+    from lightvit_mm.deploy.int8 import export_int8
+    from lightvit_mm.files import image_files
 
     assert image_files(tints[0].parent) == tints
     cfg = classifier()

@@ -1,9 +1,13 @@
 """tools/deploy/run.py, from the exported file to the picture."""
 
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
+import cv2
+import mmcv
 import numpy as np
 import pytest
 import torch
@@ -141,3 +145,223 @@ def test_images_are_padded_to_a_fixed_size(run, files, photos, tmp_path):
         list(network.run(dict(images=images)).values()),
         take(model, cfg)(torch.from_numpy(images)),
     )
+
+
+def pixels(bits=8, channels=None):
+    shape = (20, 30) if channels is None else (20, 30, channels)
+    return np.random.RandomState(0).randint(0, 2**bits, shape).astype(f'u{bits // 8}')
+
+
+def grey16_big_endian(path):
+    image = Image.new('I;16B', (30, 20))
+    image.frombytes(pixels(16).astype('>u2').tobytes())
+    image.save(path)
+
+
+def turned(path):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.fromarray(pixels(channels=3)).save(path, exif=exif)
+
+
+def pgm16(path):
+    path.write_bytes(b'P5 30 20 65535\n' + pixels(16).astype('>u2').tobytes())
+
+
+def palette():
+    return Image.fromarray(pixels(channels=3)).quantize(16)
+
+
+# Function that writes the file, and the largest difference; Pillow and OpenCV
+# round CMYK and 16-bit colours in a TIFF differently.
+KINDS = {
+    'grey.png': (lambda p: Image.fromarray(pixels()).save(p), 0),
+    'grey16.png': (lambda p: cv2.imwrite(str(p), pixels(16)), 0),
+    'grey16.tif': (lambda p: cv2.imwrite(str(p), pixels(16)), 0),
+    'grey16_big_endian.tif': (grey16_big_endian, 0),
+    'grey16.pgm': (pgm16, 0),
+    'rgb16.png': (lambda p: cv2.imwrite(str(p), pixels(16, channels=3)), 0),
+    'rgb16.tif': (lambda p: cv2.imwrite(str(p), pixels(16, channels=3)), 1),
+    'rgba16.png': (lambda p: cv2.imwrite(str(p), pixels(16, channels=4)), 0),
+    'grey_alpha.png': (
+        lambda p: Image.fromarray(pixels(channels=2), 'LA').save(p),
+        0,
+    ),
+    'rgba.png': (lambda p: Image.fromarray(pixels(channels=4)).save(p), 0),
+    'rgba.tif': (lambda p: Image.fromarray(pixels(channels=4)).save(p), 0),
+    'palette.png': (lambda p: palette().save(p), 0),
+    'palette_transparent.png': (lambda p: palette().save(p, transparency=3), 0),
+    'palette.tif': (lambda p: palette().save(p), 0),
+    'bits.png': (lambda p: Image.fromarray(pixels() > 99).save(p), 0),
+    'bits.tif': (lambda p: Image.fromarray(pixels() > 99).save(p), 0),
+    'cmyk.jpg': (lambda p: Image.fromarray(pixels(channels=4), 'CMYK').save(p), 2),
+    'cmyk.tif': (lambda p: Image.fromarray(pixels(channels=4), 'CMYK').save(p), 1),
+    'turned.jpg': (turned, 0),
+    'turned.png': (turned, 0),
+    'turned.tif': (turned, 0),
+}
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+@pytest.mark.parametrize('name', KINDS)
+def test_images_are_read_as_in_training(run, tmp_path, name):
+    write, difference = KINDS[name]
+    write(tmp_path / name)
+    expected = mmcv.imread(tmp_path / name)[..., ::-1].astype(int)
+    found = run.read_image(tmp_path / name)
+    assert found.dtype == np.uint8 and found.shape == expected.shape
+    assert np.abs(found - expected).max() <= difference and found.std() > 20
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.int32])
+def test_32_bits_are_refused_as_in_training(run, tmp_path, dtype):
+    Image.fromarray(np.ones((20, 30), dtype)).save(tmp_path / 'x.tif')
+    assert mmcv.imread(tmp_path / 'x.tif') is None
+    with pytest.raises(run.BadImage, match='32 bits, expected 8 or 16'):
+        run.read_image(tmp_path / 'x.tif')
+
+
+def test_a_note_tells_that_16_bits_are_dark(run, tmp_path, capsys):
+    for high, notes in ((65535, 0), (4095, 1)):
+        values = np.linspace(17, high, 600).reshape(20, 30).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / 'x.png'), values)
+        run.read_image(tmp_path / 'x.png')
+        told = capsys.readouterr().out
+        assert told.count('nearly black') == notes
+    assert 'only values from 17 to 4095 of 65535' in told
+
+
+def write_header(path, w, h):
+    """A PNG that announces a size and ends in its first pixels."""
+    size = struct.pack('>IIBBBBB', w, h, 1, 0, 0, 0, 0)
+    with open(path, 'wb') as file:
+        file.write(b'\x89PNG\r\n\x1a\n')
+        for kind, content in ((b'IHDR', size), (b'IDAT', zlib.compress(b'\0'))):
+            file.write(struct.pack('>I', len(content)) + kind + content)
+            file.write(struct.pack('>I', zlib.crc32(kind + content)))
+
+
+@pytest.mark.filterwarnings('ignore:Image size')
+@pytest.mark.parametrize(
+    'size, reason', [((16000, 12000), 'truncated'), ((60000, 50000), 'exceeds limit')]
+)
+def test_the_limit_of_pixels_is_that_of_training(run, tmp_path, size, reason):
+    write_header(tmp_path / 'x.png', *size)
+    with pytest.raises(run.BadImage, match=f'x.png cannot be read .*{reason}') as error:
+        run.read_image(tmp_path / 'x.png')
+    assert '\n' not in str(error.value)
+
+
+def test_folders_and_globs_are_searched(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        *('a/x.jpg', 'a/deep/y.TIF', 'a/notes.txt', 'a/._x.jpg', 'b/x.png'),
+        *(
+            'a/.ipynb_checkpoints/z.jpg',
+            'a/__MACOSX/z.jpg',
+            'a/out/x.png',
+            'c/1[1].png',
+        ),
+    ):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+    def find(*paths):
+        found = run.find_images([Path(path) for path in paths], Path('a/out'))
+        return {name: path.as_posix() for name, path in found.items()}
+
+    folder = {'deep/y': 'a/deep/y.TIF', 'x': 'a/x.jpg'}
+    assert find('a') == folder
+    assert find('a/x.jpg') == {'x': 'a/x.jpg'}
+    assert find('?/x.*') == {'a/x': 'a/x.jpg', 'b/x': 'b/x.png'}
+    assert find('a', 'b/x.png') == {
+        **{f'a/{name}': path for name, path in folder.items()},
+        'b/x': 'b/x.png',
+    }
+    assert find('c/1[1].png') == {'1[1]': 'c/1[1].png'}
+    Path('empty').mkdir()
+    for paths, message in (
+        (['a/*.bmp'], r'a/\*.bmp cannot be read: there is no such file'),
+        (['empty'], 'no image in empty or below: expected files that end in .bmp'),
+        (['a/x.jpg', 'a/x.*'], '2 images are named x and would overwrite'),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            find(*paths)
+
+
+def test_bad_images_are_skipped_and_listed(tool, files, photos, tmp_path, capsys):
+    folder = tmp_path / 'photos'
+    (folder / 'a').mkdir(parents=True)
+    for name in ('a/good.png', 'z.png'):
+        (folder / name).write_bytes(photos[0].read_bytes())
+    (folder / 'a/cut.png').write_bytes(photos[0].read_bytes()[:-2000])
+    (folder / 'text.jpg').write_text('This is no image.')
+    path = files('segmentor')[2]
+    with pytest.raises(SystemExit) as end:
+        tool(RUN, path, folder, '--out', 'out', '--skip-bad')
+    assert end.value.code.startswith('2 images were skipped:\n')
+    for line, name in zip(end.value.code.splitlines()[1:], ('a/cut.png', 'text.jpg')):
+        assert line.startswith(f'The image {folder / name} cannot be read (')
+    assert {p.relative_to('out').as_posix() for p in Path('out').rglob('*.*')} == {
+        'a/good.png',
+        'z.png',
+    }
+    with pytest.raises(SystemExit, match='a/cut.png cannot be read'):
+        tool(RUN, path, folder, '--out', 'stopped')
+    assert not Path('stopped').exists()
+
+
+def box_of(picture):
+    """The extent of what differs from white: left, top, right, bottom."""
+    rows, columns = (np.asarray(picture) != 255).any(axis=2).nonzero()
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+@pytest.mark.parametrize('place', [(-5, -5), (95, 3), (20, 57), (99, 59), (30.5, 20)])
+def test_labels_are_inside_the_picture(run, place):
+    picture = Image.new('RGB', (100, 60), 'white')
+    run.write_text(picture, place, 'banana 0.98', (255, 0, 0))
+    whole = Image.new('RGB', (400, 400), 'white')
+    run.write_text(whole, (150, 150), 'banana 0.98', (255, 0, 0))
+    x1, y1, x2, y2 = box_of(picture)
+    assert np.array_equal(
+        np.asarray(picture.crop((x1, y1, x2, y2))),
+        np.asarray(whole.crop(box_of(whole))),
+    )
+
+
+def test_labels_larger_than_the_picture_are_made_smaller(run):
+    sizes = []
+    for size in ((40, 30), (999, 300)):
+        picture = Image.new('RGB', size, 'white')
+        run.write_text(picture, (2, 2), 'a name\nand a much longer one', (255, 0, 0))
+        x1, y1, x2, y2 = box_of(picture)
+        sizes.append((x2 - x1, y2 - y1))
+    small, whole = sizes
+    assert small[0] == 40
+    assert small[1] == pytest.approx(whole[1] * 40 / whole[0], abs=1)
+
+
+def test_a_detector_labels_boxes_at_the_border(run):
+    info = dict(
+        steps=[],
+        channel_order='rgb',
+        mean=[0] * 3,
+        std=[1] * 3,
+        pad_divisor=1,
+        size=None,
+        classes=['banana'],
+    )
+
+    def coloured(*box):
+        outputs = dict(
+            boxes=np.array([[box]], np.float32),
+            scores=np.array([[0.9]]),
+            labels=np.array([[0]]),
+        )
+        model = run.Model(lambda inputs: outputs, info)
+        image = np.full((60, 120, 3), 255, np.uint8)
+        picture = np.asarray(run.detect(model, image, 0.5))
+        return (picture == run.colour(0)).all(axis=2).sum()
+
+    assert coloured(100, 30, 118, 50) == pytest.approx(coloured(9, 30, 27, 50), rel=0.1)

@@ -27,15 +27,15 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def predict(trained, tmp_path, monkeypatch):
-    """Run the tool in tmp_path and read what it wrote."""
+    """Run the tool in tmp_path, on one path or a list, and read what it wrote."""
     monkeypatch.chdir(tmp_path)
 
-    def run(kind, source, *options):
+    def run(kind, paths, *options):
         folder = trained.get(kind, kind)
         args = (
             folder / 'config.py',
             folder / 'model.pth',
-            source,
+            *(paths if isinstance(paths, list) else [paths]),
             '--out',
             'out',
             *options,

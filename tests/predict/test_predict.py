@@ -63,7 +63,7 @@ def test_a_published_classifier_predicts_by_its_address(
     'source, options, message',
     [
         ('nothing', [], 'There is no nothing: expected an image, a folder'),
-        ('empty', [], r'no image in empty .* end in \.bmp, \.jpeg, \.jpg, \.png'),
+        ('empty', [], r'no image in empty .* end in \.bmp, \.jpeg, \.jpg, \.pgm'),
         ('text.txt', [], r'text.txt should be a folder, an image \(\.bmp.*video'),
         ('text.jpg', [], 'text.jpg: not an image, or damaged'),
         ('text.mp4', [], 'video text.mp4 cannot be opened'),

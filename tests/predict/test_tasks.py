@@ -1,9 +1,12 @@
 """The predictions of each task against the libraries' own models."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from lightvit_mm.predict.tasks import label_place
 
@@ -86,7 +89,9 @@ def test_a_segmentor_writes_the_class_of_each_pixel(trained, predict, photos):
     for number, name in enumerate(NAMES, 1):
         expected = plain(trained['segmentor'], photos / name)
         expected = expected.pred_sem_seg.data[0].numpy()
-        mask = cv2.imread(f'out/masks/{name}.png', cv2.IMREAD_UNCHANGED)
+        mask = cv2.imread(
+            str(Path('out/masks', name).with_suffix('.png')), cv2.IMREAD_UNCHANGED
+        )
         assert mask.dtype == np.uint8 and np.array_equal(mask, expected)
         found = of_image(content, number)
         classes = [annotation['category_id'] for annotation in found]
@@ -98,6 +103,22 @@ def test_a_segmentor_writes_the_class_of_each_pixel(trained, predict, photos):
             x, y, w, h = map(int, annotation['bbox'])
             assert where[y : y + h, x : x + w].sum() == where.sum()
             assert where[y].any() and where[:, x].any()
+
+
+def test_annotations_are_not_loaded_whatever_loads_them(trained, predict, photos):
+    from mmseg.datasets.transforms import LoadAnnotations
+    from mmseg.registry import TRANSFORMS
+
+    @TRANSFORMS.register_module(force=True)
+    class LoadFromElsewhere(LoadAnnotations):
+        pass
+
+    steps = Config.fromfile(trained['segmentor'] / 'config.py').test_pipeline
+    assert steps[2].type == 'LoadAnnotations'
+    expected = predict('segmentor', 'photos')
+    key = 'test_dataloader.dataset.pipeline.2.type'
+    found = predict('segmentor', 'photos', '--cfg-options', f'{key}=LoadFromElsewhere')
+    assert found['annotations'] == expected['annotations']
 
 
 def test_class_names_are_placed_as_by_mmseg():

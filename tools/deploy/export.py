@@ -11,6 +11,7 @@ from lightvit_mm import cli
 from lightvit_mm.config import check_installed
 from lightvit_mm.deploy.export import SUFFIXES, export
 from lightvit_mm.deploy.modules import PARTS, ExportError
+from lightvit_mm.files import image_files
 from lightvit_mm.trained import load_trained
 
 
@@ -76,7 +77,7 @@ def main() -> None:
             return
         check_installed('onnx')
         check_installed('onnxruntime')
-        from lightvit_mm.deploy.int8 import export_int8, image_files
+        from lightvit_mm.deploy.int8 import export_int8
 
         if not args.int8.is_dir():
             raise ExportError(f'--int8 {args.int8} should be a folder of images')

@@ -8,16 +8,21 @@ are needed. The file itself describes how to prepare an image.
 import argparse
 import colorsys
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
+from glob import glob
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps
 
 KEY = 'lightvit_mm'
+SUFFIXES = '.bmp .jpeg .jpg .pgm .png .ppm .tif .tiff .webp'
+# The limit in training, which is OpenCV's. Pillow's own is below 2**28.
+Image.MAX_IMAGE_PIXELS = 2**30
 TOP = 5  # number of classes that are printed for a classifier
 Arrays = dict[str, np.ndarray]
 
@@ -106,20 +111,109 @@ def read_openvino(path: Path) -> Model:
     )
 
 
+class BadImage(Exception):
+    """An image that cannot be read; the message gives the reason."""
+
+
+def find_images(paths: list[Path], out: Path) -> dict[str, Path]:
+    """Image files by name: the path from their common folder, without suffix.
+
+    Args:
+        paths: Images, folders with images in them or below, and globs of these.
+        out: Folder for the pictures; images in it are skipped.
+
+    Raises:
+        SystemExit: If a path does not exist, a folder has no image or two images
+            have the same name.
+    """
+    folders, images = [], []
+    for path in paths:
+        # Shells of Windows leave globs to the program.
+        matches = sorted(map(Path, glob(str(path), recursive=True)))
+        if path.exists():
+            matches = [path]
+        if not matches:
+            raise SystemExit(
+                f'The image {path} cannot be read: there is no such file or folder'
+            )
+        for match in matches:
+            folders.append(match if match.is_dir() else match.parent)
+            images += images_below(match, out) if match.is_dir() else [match]
+    root = os.path.commonpath(map(os.path.abspath, folders))
+    names = [Path(os.path.relpath(path, root)).with_suffix('') for path in images]
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise SystemExit(
+            f'{times} images are named {name} and would overwrite each '
+            "other's picture: rename them, or use a different --out for each"
+        )
+    return {str(name): path for name, path in zip(names, images)}
+
+
+def images_below(folder: Path, out: Path) -> list[Path]:
+    images = []
+    for path in sorted(folder.rglob('*')):
+        parts = path.relative_to(folder).parts
+        is_hidden = any(part[0] == '.' or part == '__MACOSX' for part in parts)
+        is_result = path.resolve().is_relative_to(out.resolve())
+        if path.suffix.lower() in SUFFIXES.split() and not is_hidden and not is_result:
+            images.append(path)
+    if not images:
+        raise SystemExit(
+            f'There is no image in {folder} or below: expected files that end in '
+            f'{SUFFIXES}'
+        )
+    return images
+
+
 def read_image(path: Path) -> np.ndarray:
     """An image in its display orientation, RGB, uint8, (h, w, 3).
 
+    Prints a note if it has 16 bits and is nearly black.
+
     Raises:
-        SystemExit: If it cannot be read.
+        BadImage: If it cannot be read.
     """
     try:
         with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert('RGB'))
-    except (OSError, UnidentifiedImageError) as error:
-        raise SystemExit(
-            f'The image {path} cannot be read ({type(error).__name__}); '
-            'expected a JPEG, PNG or similar file'
+            return colours(image)
+    # Each decoder raises different exceptions.
+    except Exception as error:
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise BadImage(
+            f'The image {path} cannot be read ({reason}); expected a JPEG, PNG or '
+            'similar file'
         ) from error
+
+
+def colours(image: Image.Image) -> np.ndarray:
+    """The pixels of an image file, RGB, uint8, (h, w, 3), as OpenCV reads them.
+
+    OpenCV reads the images in training.
+
+    Raises:
+        ValueError: If they have neither 8 nor 16 bits.
+    """
+    upright = ImageOps.exif_transpose(image)
+    # Pillow opens 16 bits as I in a PGM and, before version 11, in a PNG.
+    is_16_bit = image.mode == 'I' and image.format in ('PNG', 'PPM')
+    if is_16_bit or image.mode.startswith('I;16'):
+        grey = np.asarray(upright).astype(np.uint16)
+        if grey.max() < 2**14:
+            print(
+                f'  note: it has 16 bits, but only values from {grey.min()} to '
+                f'{grey.max()} of 65535: it is nearly black here, and in training'
+            )
+        # Pillow itself would make everything above 255 white.
+        upright = Image.fromarray((grey // 256).astype(np.uint8))
+    elif image.mode in ('I', 'F'):
+        raise ValueError('pixels of 32 bits, expected 8 or 16')
+    elif image.format == 'TIFF' and image.mode == 'RGBA':
+        bits, alpha = (image.tag_v2.get(tag, (0,))[0] for tag in (258, 338))
+        if bits == 8 and alpha:
+            # In this format alone, what is transparent is black.
+            return np.array(upright.convert('RGBa'))[..., :3]
+    return np.array(upright.convert('RGB'))
 
 
 # From image to network
@@ -298,14 +392,20 @@ def tint(image: np.ndarray, mask: np.ndarray, i: int) -> None:
 
 
 def write_text(
-    draw: ImageDraw.ImageDraw,
+    picture: Image.Image,
     place: tuple[float, float],
     text: str,
-    background: tuple[int, ...],
+    background: str | tuple[int, ...],
 ) -> None:
-    box = draw.textbbox(place, text)
-    draw.rectangle(box, fill=background)
-    draw.text(place, text, fill='black')
+    """Write a text with its upper left corner at a place, or where it fits in."""
+    x1, y1, x2, y2 = ImageDraw.Draw(picture).textbbox((1, 1), text)
+    label = Image.new('RGB', (int(x2) + 2, int(y2) + 2), background)
+    ImageDraw.Draw(label).text((1, 1), text, fill='black')
+    label.thumbnail(picture.size)  # smaller if the picture is
+    spare = picture.width - label.width, picture.height - label.height
+    picture.paste(
+        label, tuple(int(min(max(p, 0), most)) for p, most in zip(place, spare))
+    )
 
 
 # The four tasks. Each prints its results and returns a picture.
@@ -314,12 +414,11 @@ def write_text(
 def classify(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
     inputs = normalise(prepare(image, model.info), model.info)
     scores = model.run(dict(images=inputs))['probabilities'][0]
+    best = scores.argsort()[::-1][:TOP]
+    lines = [f'{scores[i]:.3f} {model.info["classes"][i]}' for i in best]
+    print(*(f'  {line}' for line in lines), sep='\n')
     picture = Image.fromarray(image)
-    draw = ImageDraw.Draw(picture)
-    for row, i in enumerate(scores.argsort()[::-1][:TOP]):
-        line = f'{scores[i]:.3f} {model.info["classes"][i]}'
-        print(f'  {line}')
-        write_text(draw, (2, 2 + 12 * row), line, (255, 255, 255))
+    write_text(picture, (2, 2), '\n'.join(lines), 'white')
     return picture
 
 
@@ -343,9 +442,7 @@ def detect(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
         corners = ' '.join(f'{side:.1f}' for side in box)
         print(f'  {score:.3f} {name}: {corners}')
         draw.rectangle(box.tolist(), outline=colour(i), width=2)
-        write_text(
-            draw, (box[0], max(box[1] - 12, 0)), f'{name} {score:.2f}', colour(i)
-        )
+        write_text(picture, (box[0], box[1] - 12), f'{name} {score:.2f}', colour(i))
     return picture
 
 
@@ -389,7 +486,14 @@ TASKS = dict(
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('model', type=Path, help='.onnx or .xml file of export.py')
-    parser.add_argument('images', nargs='+', type=Path, help='image files')
+    parser.add_argument(
+        'images',
+        nargs='+',
+        type=Path,
+        metavar='IMAGE_OR_FOLDER',
+        help='image, folder with images in it or below, or a glob of these, such as '
+        "'photos/*.jpg'",
+    )
     parser.add_argument(
         '--score-thr',
         type=float,
@@ -402,24 +506,36 @@ def parse_args() -> argparse.Namespace:
         default=Path('work_dirs/predictions'),
         help='folder for the pictures; default %(default)s',
     )
+    parser.add_argument(
+        '--skip-bad',
+        action='store_true',
+        help='skip images that cannot be read, list them at the end and exit with '
+        'status 1; by default, the first one ends the run',
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    name, times = Counter(path.stem for path in args.images).most_common(1)[0]
-    if times > 1:
-        raise SystemExit(
-            f'{times} images are named {name} and would overwrite each '
-            "other's picture: rename them, or use a different --out for each"
-        )
+    images = find_images(args.images, args.out)
     model = read_model(args.model)
-    for path in args.images:
+    bad = []
+    for name, path in images.items():
         print(f'{path}:', flush=True)
-        picture = TASKS[model.info['task']](model, read_image(path), args.score_thr)
-        args.out.mkdir(parents=True, exist_ok=True)
-        picture.save(args.out / f'{path.stem}.png')
-        print(f'  picture: {args.out / path.stem}.png', flush=True)
+        try:
+            image = read_image(path)
+        except BadImage as error:
+            if not args.skip_bad:
+                raise SystemExit(str(error)) from error
+            bad.append(str(error))
+            continue
+        picture = TASKS[model.info['task']](model, image, args.score_thr)
+        file = args.out / f'{name}.png'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(file)
+        print(f'  picture: {file}', flush=True)
+    if bad:
+        raise SystemExit('\n'.join([f'{len(bad)} images were skipped:', *bad]))
 
 
 if __name__ == '__main__':
