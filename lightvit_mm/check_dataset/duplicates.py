@@ -17,8 +17,7 @@ REPEATED = Kind(
 )
 LEAKED = Kind(
     'images that are also in the training set',
-    'Remove them from one of the sets; the evaluation shows what the model has '
-    'learnt by heart',
+    'Remove them from one of the sets; the results on them are too good',
     is_fault=False,
 )
 

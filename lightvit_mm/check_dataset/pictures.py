@@ -199,7 +199,7 @@ def _pillow_view(data: bytes) -> str:
             image.load()
     except Exception as error:
         return reason(error)
-    return f'{image.mode!r} is its mode in Pillow'
+    return f'Pillow can, its mode is {image.mode!r}'
 
 
 def _may_be_deep(header: Image.Image, data: bytes) -> bool:

@@ -54,7 +54,10 @@ def test_values_that_the_loader_cannot_read_are_found(pets, dtype):
         LoadImageFromFile().transform(dict(img_path=str(path)))
     mode = dict(f='F', i='I')[np.dtype(dtype).kind]
     found = only(pets.check(), pictures.BROKEN, path)
-    assert f"cv2 cannot decode it with color_type='color'; {mode!r}" in found[0]
+    assert (
+        "cv2 cannot decode it with color_type='color'; Pillow can, its mode is "
+        f'{mode!r}' in found[0]
+    )
 
 
 def test_the_loader_of_the_dataset_decides_what_can_be_read(pets):
