@@ -45,7 +45,7 @@ def check_missing(kind: Kind, entries: list[tuple[str, str]]) -> Iterator[Findin
     """
     of_folder = defaultdict(list)
     for path, entry in entries:
-        of_folder[os.path.dirname(path)].append((path, entry))
+        of_folder[os.path.dirname(path) or '.'].append((path, entry))
     for folder, missing in of_folder.items():
         if not os.path.isdir(folder):
             yield Finding(
