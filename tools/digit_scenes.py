@@ -140,7 +140,12 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 
 def write_datasets(
-    root: Path, num_train: int, num_val: int, scene_size: int, crop_size: int
+    root: Path,
+    num_train: int,
+    num_val: int,
+    scene_size: int,
+    crop_size: int,
+    seed: int = 0,
 ) -> None:
     """Write both datasets below ``root``.
 
@@ -150,16 +155,17 @@ def write_datasets(
         num_val: Scenes to evaluate on.
         scene_size: Height and width of a scene in pixels.
         crop_size: Height and width of a single digit's image.
+        seed: Seed of the scenes and crops.
     """
     digits, labels = load_digits(return_X_y=True)
     parts = train_test_split(
         digits.reshape(-1, 8, 8), labels, test_size=0.2, random_state=0, stratify=labels
     )
     photos = load_sample_images().images
-    for seed, split in enumerate(('train', 'val')):
-        halves = [np.array_split(photo, 2, axis=1)[seed] for photo in photos]
-        painter = DigitPainter(parts[seed], parts[seed + 2], halves, seed)
+    for i, split in enumerate(('train', 'val')):
+        halves = [np.array_split(photo, 2, axis=1)[i] for photo in photos]
+        painter = DigitPainter(parts[i], parts[i + 2], halves, seed + i)
         write_scenes(
-            painter, root / 'detection', split, (num_train, num_val)[seed], scene_size
+            painter, root / 'detection', split, (num_train, num_val)[i], scene_size
         )
         write_class_folders(painter, root / 'classification', split, crop_size)

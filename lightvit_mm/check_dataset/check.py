@@ -9,11 +9,13 @@ from ..config import SPLITS, check_installed, class_slots, learns_classes
 from . import any_dataset, coco
 from .class_names import check_class_names
 from .duplicates import check_duplicates
-from .maps import check_maps, ignored_labels, map_tasks
+from .maps import check_maps, ignored_labels, map_objects, map_tasks
+from .occurrence import check_nowhere, check_trained
 from .pictures import check_images, image_reader, image_tasks
 from .reading import read_files
 from .report import Finding, Kind, Report, listed
 from .sources import Content, Source, find_sources
+from .table import image_sizes, tables
 
 OTHER_CLASSES = Kind(
     "datasets whose classes differ from the training set's",
@@ -58,9 +60,15 @@ def check(cfg: Config) -> Report:
         report.add(source.name, check_class_names(source, content))
         report.add(source.name, check_images(content, files))
         report.add(source.name, check_maps(content, files, ignored))
+        content.sizes = image_sizes(content, files)
+        if content.has_maps:
+            content.objects = map_objects(content, files)
     check_duplicates(cfg, pairs, files, report)
     _compare_classes(cfg, pairs, report)
-    report.summaries += _summaries(pairs)
+    _check_occurrence(cfg, pairs, report)
+    splits = _splits(pairs)
+    report.summaries = [f'{name}: {_summary(x)}' for name, x in splits.items()]
+    report.tables = tables(splits)
     return report
 
 
@@ -131,8 +139,24 @@ def _compare_classes(cfg: Config, pairs: list[_Pair], report: Report) -> None:
             )
 
 
-def _summaries(pairs: list[_Pair]) -> list[str]:
-    """One line per split; splits with the same data share a line."""
+def _check_occurrence(cfg: Config, pairs: list[_Pair], report: Report) -> None:
+    """Find classes that are in no dataset, or only in those to evaluate on."""
+    if not pairs or not learns_classes(cfg):
+        return
+    trained = [content for source, content in pairs if source.is_trained]
+    for source, content in pairs:
+        is_judged = 'val' in source.splits or source.is_evaluated
+        if is_judged and trained and not source.is_trained:
+            report.add(source.name, check_trained(content, source.file, trained))
+    names = list(dict.fromkeys(x for source, _ in pairs for x in source.splits))
+    report.add(
+        ', '.join(names),
+        check_nowhere([content for _, content in pairs], pairs[0][0].file),
+    )
+
+
+def _splits(pairs: list[_Pair]) -> dict[str, list[Content]]:
+    """The datasets of each split; splits with the same ones share an entry."""
     contents: dict[tuple[int, ...], list[Content]] = {}
     names: dict[tuple[int, ...], list[str]] = {}
     for split in SPLITS:
@@ -141,10 +165,7 @@ def _summaries(pairs: list[_Pair]) -> list[str]:
             key = tuple(map(id, of_split))
             contents[key] = of_split
             names.setdefault(key, []).append(split)
-    return [
-        f'{", ".join(names[key])}: {_summary(of_split)}'
-        for key, of_split in contents.items()
-    ]
+    return {', '.join(names[key]): of_split for key, of_split in contents.items()}
 
 
 def _summary(contents: list[Content]) -> str:

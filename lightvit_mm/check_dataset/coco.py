@@ -4,18 +4,22 @@ The checks follow mmdet's CocoDataset and LoadAnnotations, and pycocotools for
 the evaluation.
 """
 
+import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from math import isfinite
 from numbers import Real
 from typing import Any
 
-from mmengine.fileio import load
+import numpy as np
+from mmengine.fileio import get
 
-from ..config import walk
+from ..config import type_name, walk
+from .masks import RLE_AS_POLYGON, bounds, check_segmentation, fit
 from .report import Finding, Kind, listed
-from .sources import Content, Picture, Source
+from .sources import Content, Objects, Picture, Source
 
 UNREADABLE = Kind(
     'annotation files that cannot be read',
@@ -98,33 +102,47 @@ PARTLY_OUTSIDE = Kind(
     'many, check that each bbox is x, y, width, height, not x1, y1, x2, y2',
     is_fault=False,
 )
-NO_MASK = Kind(
-    'annotations without a mask',
-    'Add a segmentation, or train a detector without masks. The pipeline or '
-    'the metric reads masks and fails without them',
+ENCODING = Kind(
+    'annotation files that are not in UTF-8',
+    'Save the file in UTF-8 without a byte order mark: mmdet and pycocotools '
+    'cannot read it otherwise',
 )
-BAD_POLYGON = Kind(
-    'invalid polygons',
-    'A segmentation is a list of polygons [x1, y1, x2, y2, x3, y3, ...], each '
-    'with an even number of at least 6 values; others are skipped',
+ZERO_ID = Kind(
+    'annotations with the id 0, which the COCO metric counts as not found',
+    'Number the annotations from 1, or set the type of the metric to '
+    'lightvit_mm.CocoMetric: every AP is too low otherwise',
 )
-BAD_RLE = Kind(
-    'invalid run-length encodings',
-    'A run-length encoding has counts, and the height and width of its image as size',
+RENUMBERED = Kind(
+    'annotations with the id 0',
+    'lightvit_mm.CocoMetric numbers them from 1, so the results are right; '
+    'number them from 1 for other tools, which count the id 0 as not found',
+    is_fault=False,
 )
-RLE_AS_POLYGON = Kind(
-    'run-length encodings in place of polygons',
-    'They are ignored with poly2mask=False: set poly2mask=True in '
-    'LoadAnnotations, or store polygons',
+REPEATED = Kind(
+    'annotations that repeat another one',
+    'Remove them: the evaluation counts one of both as not found',
+    is_fault=False,
 )
+MISFIT = Kind(
+    'files whose boxes do not fit their masks',
+    'Correct the boxes, or the masks. A bbox is x, y, width, height in pixels, '
+    'not x1, y1, x2, y2',
+)
+SOME_MISFIT = MISFIT._replace(is_fault=False)
 
 TOLERANCE = 1  # pixel beyond the border
+MAX_MISFIT = 0.1  # share of boxes; more is a fault
+MAX_EXAMPLES = 3  # of boxes that do not fit
 
 _FIELDS = dict(
-    images=('id', 'file_name', 'width', 'height'),
-    annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
-    categories=('id', 'name'),
+    images={'id', 'file_name', 'width', 'height'},
+    annotations={'id', 'image_id', 'category_id', 'bbox', 'area'},
+    categories={'id', 'name'},
 )
+# Annotations that agree in them are the same.
+_CONTENT = ('image_id', 'category_id', 'bbox', 'segmentation')
+# What check_box finds in annotations that mmdet uses.
+_USED = (None, PARTLY_OUTSIDE)
 _BACKGROUND = {'background', '__background__', '_background_'}
 
 
@@ -148,12 +166,15 @@ def read(source: Source, config: str) -> tuple[Content | None, list[Finding]]:
     """
     path = source.file
     try:
-        data = load(path)
+        text = get(path)
+        data = json.loads(text)
         if not isinstance(data, dict):
             raise ValueError(f'it holds a {type(data).__name__}')
         missing = [x for x in ('images', 'categories') if x not in data]
         if missing:
             raise ValueError(f'it has no {" and no ".join(missing)}')
+    except UnicodeDecodeError as error:
+        return None, [Finding(ENCODING, path, str(error))]
     except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or str(error)
         return None, [Finding(UNREADABLE, path, reason)]
@@ -161,16 +182,29 @@ def read(source: Source, config: str) -> tuple[Content | None, list[Finding]]:
     checks = (
         coco.check_fields,
         coco.check_ids,
+        coco.check_zero_id,
         coco.check_references,
         coco.check_classes,
         coco.check_boxes,
         coco.check_masks,
+        coco.check_fit,
+        coco.check_repetitions,
         coco.check_crowds,
         coco.check_emptiness,
     )
-    findings = [finding for check in checks for finding in check()]
+    findings = [*check_encoding(path, text)]
+    findings += [finding for check in checks for finding in check()]
     findings += check_evaluators(source, config)
     return coco.content(), findings
+
+
+def check_encoding(path: str, text: bytes) -> Iterator[Finding]:
+    """Find a byte order mark, or an encoding of JSON other than UTF-8."""
+    encoding = json.detect_encoding(text)
+    if encoding != 'utf-8':
+        marked = encoding == 'utf-8-sig'
+        name = 'UTF-8 with a byte order mark' if marked else encoding.upper()
+        yield Finding(ENCODING, path, f'it is in {name}')
 
 
 def check_evaluators(source: Source, config: str) -> Iterator[Finding]:
@@ -196,7 +230,10 @@ def check_box(
         size: Width and height of the image.
         area: Annotated area of the object.
     """
-    if len(box) != 4 or not all(isinstance(x, Real) and isfinite(x) for x in box):
+    # int and float spare most numbers the slow check of an abstract class.
+    if len(box) != 4 or not all(
+        isinstance(x, (int, float, Real)) and isfinite(x) for x in box
+    ):
         return NOT_A_BOX
     x, y, w, h = box
     if w < 1 or h < 1 or area <= 0:
@@ -213,30 +250,6 @@ def check_box(
     return None
 
 
-def check_segmentation(
-    segmentation: Any, size: tuple[int, int], poly2mask: bool
-) -> Kind | None:
-    """The kind of fault of a segmentation, None if there is none.
-
-    Args:
-        segmentation: That of an annotation that is not a crowd.
-        size: Width and height of the image.
-        poly2mask: Whether the pipeline turns polygons into bitmaps.
-    """
-    if not segmentation:
-        return NO_MASK
-    if isinstance(segmentation, list):
-        is_fine = all(_is_polygon(polygon) for polygon in segmentation)
-        return None if is_fine else BAD_POLYGON
-    if (
-        not isinstance(segmentation, dict)
-        or not isinstance(segmentation.get('counts'), (list, str))
-        or tuple(segmentation.get('size', ())) != size[::-1]
-    ):
-        return BAD_RLE
-    return None if poly2mask else RLE_AS_POLYGON
-
-
 class CocoFile:
     """The content of a COCO file; entries that lack a field are set aside.
 
@@ -251,7 +264,8 @@ class CocoFile:
         self.source = source
         self.data = data
         images, self.annotations, self.categories = (
-            [x for x in data.get(part, []) if not _missing(part, x)] for part in _FIELDS
+            [x for x in data.get(part, []) if x.keys() >= fields]
+            for part, fields in _FIELDS.items()
         )
         self.images = {x['id']: x for x in images}
         self.names = [x['name'] for x in self.categories if not _is_background(x)]
@@ -259,6 +273,52 @@ class CocoFile:
         self.has_all_classes = set(self.classes) <= {x['name'] for x in self.categories}
         # mmdet skips ignored annotations, and those without an image.
         self.annotations = [x for x in self.annotations if not x.get('ignore')]
+
+    @cached_property
+    def placed(self) -> list[dict]:
+        """The annotations of known images."""
+        return [x for x in self.annotations if x['image_id'] in self.images]
+
+    @cached_property
+    def box_faults(self) -> list[Kind | None]:
+        """The fault of each placed annotation's box."""
+        return [check_box(x['bbox'], self._size(x), x['area']) for x in self.placed]
+
+    @cached_property
+    def mask_faults(self) -> list[Kind | None]:
+        """The fault of each placed annotation's mask; crowds have none."""
+        poly2mask = all(t.get('poly2mask', True) for t in walk(self.source.transforms))
+        return [
+            None
+            if x.get('iscrowd')
+            else check_segmentation(x.get('segmentation'), self._size(x), poly2mask)
+            for x in self.placed
+        ]
+
+    @cached_property
+    def used(self) -> list[dict]:
+        """The annotations that mmdet does not skip for their box."""
+        return [x for x, kind in zip(self.placed, self.box_faults) if kind in _USED]
+
+    def objects(self) -> Objects | None:
+        """The annotations that mmdet learns, None if their classes are wrong."""
+        if not self.has_all_classes:
+            return None
+        label_of_name = {name: label for label, name in enumerate(self.classes)}
+        labels = {
+            x['id']: label_of_name[x['name']]
+            for x in self.categories
+            if x['name'] in label_of_name
+        }
+        indices = {i: index for index, i in enumerate(self.images)}
+        learned = [
+            x for x in self.used if x['category_id'] in labels and not x.get('iscrowd')
+        ]
+        return Objects(
+            np.array([indices[x['image_id']] for x in learned], int),
+            np.array([labels[x['category_id']] for x in learned], int),
+            np.array([x['area'] for x in learned], float),
+        )
 
     def content(self) -> Content:
         """Images, classes and numbers."""
@@ -284,13 +344,14 @@ class CocoFile:
             num_annotations=len(self.data.get('annotations', [])),
             classes=self.classes,
             num_classes=num_classes,
+            objects=self.objects(),
         )
 
     def check_fields(self) -> Iterator[Finding]:
         """Find entries that lack a field."""
-        for part in _FIELDS:
+        for part, fields in _FIELDS.items():
             for i, entry in enumerate(self.data.get(part, [])):
-                missing = _missing(part, entry)
+                missing = sorted(fields - entry.keys())
                 if missing:
                     yield self._found(
                         NO_FIELD,
@@ -315,6 +376,20 @@ class CocoFile:
                 yield self._found(
                     DUPLICATED, f'{count} categories have the name {name!r}'
                 )
+
+    def check_zero_id(self) -> Iterator[Finding]:
+        """Find annotations that pycocotools cannot tell from a missing match."""
+        kinds = {
+            # Without ann_file, the metric numbers the annotations itself.
+            RENUMBERED if _is_ours(metric) else ZERO_ID
+            for metric in self.source.metrics
+            if type_name(metric) == 'CocoMetric' and metric.get('ann_file')
+        }
+        kind = next((x for x in (ZERO_ID, RENUMBERED) if x in kinds), None)
+        if kind is not None:
+            for x in self.annotations:
+                if x['id'] == 0:
+                    yield self._found(kind, self._name(x))
 
     def check_references(self) -> Iterator[Finding]:
         """Find annotations of unknown images or categories."""
@@ -376,27 +451,20 @@ class CocoFile:
 
     def check_boxes(self) -> Iterator[Finding]:
         """Find boxes with faults, see :func:`check_box`."""
-        for x, image in self._annotations_of_images():
-            kind = check_box(x['bbox'], (image['width'], image['height']), x['area'])
+        for x, kind in zip(self.placed, self.box_faults):
             if kind is not None:
+                width, height = self._size(x)
                 yield self._found(
                     kind,
-                    f'{self._name(x)}: bbox {x["bbox"]}, area '
-                    f'{x["area"]}, image of {image["width"]} x '
-                    f'{image["height"]}',
+                    f'{self._name(x)}: bbox {x["bbox"]}, area {x["area"]}, image of '
+                    f'{width} x {height}',
                 )
 
     def check_masks(self) -> Iterator[Finding]:
-        """Find masks with faults, see :func:`check_segmentation`."""
+        """Find masks with faults, see :func:`masks.check_segmentation`."""
         if not self.source.needs_masks:
             return
-        poly2mask = all(t.get('poly2mask', True) for t in walk(self.source.transforms))
-        for x, image in self._annotations_of_images():
-            if x.get('iscrowd'):
-                continue
-            kind = check_segmentation(
-                x.get('segmentation'), (image['width'], image['height']), poly2mask
-            )
+        for x, kind in zip(self.placed, self.mask_faults):
             if kind is not None:
                 yield self._found(
                     kind,
@@ -404,11 +472,54 @@ class CocoFile:
                     f'{_shortened(x.get("segmentation"))}',
                 )
 
+    def check_fit(self) -> Iterator[Finding]:
+        """Find boxes that do not fit their masks, see :func:`masks.fit`."""
+        masked = [
+            x
+            for x, of_box, of_mask in zip(
+                self.placed, self.box_faults, self.mask_faults
+            )
+            if of_box in _USED
+            and of_mask in (None, RLE_AS_POLYGON)
+            and not x.get('iscrowd')
+        ]
+        if not masked:
+            return
+        boxes = np.array([x['bbox'] for x in masked], float)
+        boxes[:, 2:] += boxes[:, :2]
+        around = bounds([x['segmentation'] for x in masked])
+        sizes = np.array([self._size(x) for x in masked])
+        misfits = np.flatnonzero(~fit(boxes, around, sizes))
+        if not len(misfits):
+            return
+        share = len(misfits) / len(masked)
+        lines = [f'{len(misfits)} of {len(masked)} boxes ({share:.0%})']
+        around[:, 2:] -= around[:, :2]
+        for i in misfits[:MAX_EXAMPLES]:
+            lines.append(
+                f'    {self._name(masked[i])}: bbox {masked[i]["bbox"]}, that of '
+                f'the mask is {around[i].round(2).tolist()}'
+            )
+        kind = MISFIT if share > MAX_MISFIT else SOME_MISFIT
+        yield self._found(kind, '\n'.join(lines))
+
+    def check_repetitions(self) -> Iterator[Finding]:
+        """Find annotations that are there twice."""
+        # Hashes, because the garbage collector looks at each of many tuples.
+        first: dict[int, dict] = {}
+        for x in self.used:
+            key = hash((x['image_id'], x['category_id'], *x['bbox']))
+            other = first.setdefault(key, x)
+            if other is not x and all(x.get(y) == other.get(y) for y in _CONTENT):
+                yield self._found(
+                    REPEATED, f'{self._name(x)} repeats annotation {other["id"]}'
+                )
+
     def check_crowds(self) -> Iterator[Finding]:
         """Find images whose annotations are all crowds."""
         are_crowds = defaultdict(list)
-        for x, image in self._annotations_of_images():
-            are_crowds[image['id']].append(bool(x.get('iscrowd')))
+        for x in self.placed:
+            are_crowds[x['image_id']].append(bool(x.get('iscrowd')))
         images = [i for i, crowds in are_crowds.items() if all(crowds)]
         if images and len(images) == len(are_crowds):
             num = sum(map(len, are_crowds.values()))
@@ -462,11 +573,9 @@ class CocoFile:
         min_size = filter_cfg.get('min_size', 0)
         return [x['id'] for x in kept if min(x['width'], x['height']) >= min_size]
 
-    def _annotations_of_images(self) -> Iterator[tuple[dict, dict]]:
-        for annotation in self.annotations:
-            image = self.images.get(annotation['image_id'])
-            if image is not None:
-                yield annotation, image
+    def _size(self, annotation: dict) -> tuple[int, int]:
+        image = self.images[annotation['image_id']]
+        return image['width'], image['height']
 
     def _name(self, annotation: dict) -> str:
         image = self.images.get(annotation['image_id'])
@@ -477,21 +586,14 @@ class CocoFile:
         return Finding(kind, self.path, entry)
 
 
-def _is_polygon(polygon: Any) -> bool:
-    return (
-        isinstance(polygon, list)
-        and len(polygon) >= 6
-        and len(polygon) % 2 == 0
-        and all(isinstance(x, Real) for x in polygon)
-    )
-
-
 def _is_background(category: dict) -> bool:
     return str(category['name']).lower() in _BACKGROUND
 
 
-def _missing(part: str, entry: dict) -> list[str]:
-    return [field for field in _FIELDS[part] if field not in entry]
+def _is_ours(metric: dict) -> bool:
+    kind = metric['type']
+    module = kind if isinstance(kind, str) else kind.__module__
+    return module.startswith('lightvit_mm.')
 
 
 def _shortened(value: Any, most: int = 60) -> str:

@@ -36,10 +36,16 @@ class Finding(NamedTuple):
 
 
 class Report:
-    """Findings by split and kind; as text, each kind with a few examples."""
+    """Findings by split and kind; as text, each kind with a few examples.
+
+    Attributes:
+        summaries: One line per split.
+        tables: What the datasets hold.
+    """
 
     def __init__(self) -> None:
         self.summaries: list[str] = []
+        self.tables: list[str] = []
         self._groups: dict[tuple[str, Kind], list[Finding]] = {}
 
     def add(self, splits: str, findings: Iterable[Finding]) -> None:
@@ -60,7 +66,7 @@ class Report:
     def __str__(self) -> str:
         # Notes come last, next to the result.
         groups = sorted(self._groups.items(), key=lambda item: not item[0][1].is_fault)
-        parts = ['\n'.join(self.summaries)]
+        parts = ['\n'.join(self.summaries), *self.tables]
         parts += [_describe(*key, findings) for key, findings in groups]
         if not self.has_faults:
             parts.append(

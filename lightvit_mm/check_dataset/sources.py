@@ -143,12 +143,15 @@ class Picture(NamedTuple):
 
 
 class Objects(NamedTuple):
-    """The objects of a dataset: boxes, labels of images, or labels of maps.
+    """What a dataset has annotated, one entry per object.
+
+    An object is an instance, the label of an image, or all pixels of a label
+    in a segmentation map.
 
     Args:
-        image: Index (N, ) of the image of each object in the pictures.
-        label: Its class index (N, ).
-        area: Its pixels (N, ); NaN for labels of images.
+        image: Index (N, ) of its image.
+        label: Index (N, ) of its class; that of ignored pixels is no class.
+        area: Number of pixels (N, ); NaN for the label of an image.
     """
 
     image: np.ndarray
@@ -167,7 +170,8 @@ class Content:
         num_annotations: Number of boxes, labels or segmentation maps.
         classes: Class names, None if there are none.
         num_classes: Number of classes in the data.
-        objects: Its boxes or labels of images, if the annotations have some.
+        objects: What is annotated, None if it cannot be counted.
+        sizes: Width and height of the images that are known.
         image_reader: How to read its images.
         map_reader: How to read its segmentation maps.
     """
@@ -179,8 +183,14 @@ class Content:
     classes: tuple[str, ...] | None
     num_classes: int | None
     objects: Objects | None = None
+    sizes: list[tuple[int, int]] = field(default_factory=list)
     image_reader: Callable[[str], Any] | None = None
     map_reader: Callable[[str], Any] | None = None
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether segmentation maps hold its classes."""
+        return any(picture.mask is not None for picture in self.pictures)
 
 
 def find_sources(cfg: Config, registry: Registry) -> list[Source]:

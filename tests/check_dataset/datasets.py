@@ -44,7 +44,11 @@ class Coco:
 
     def __init__(self, root):
         self.root = root
-        self.data = {s: self._write(s, n) for s, n in (('train', 3), ('val', 2))}
+        # The COCO metric counts an id of 0 as not found.
+        self.data = dict(
+            train=self._write('train', 3, first_id=0),
+            val=self._write('val', 2, first_id=1),
+        )
         dataset = dict(
             type='CocoDataset',
             data_root=str(root),
@@ -81,7 +85,7 @@ class Coco:
             test_evaluator=evaluator,
         )
 
-    def _write(self, split, num_images):
+    def _write(self, split, num_images, first_id):
         data = dict(
             images=[],
             annotations=[],
@@ -96,7 +100,7 @@ class Coco:
             for category, x in ((3, 2), (7, 20)):
                 data['annotations'].append(
                     dict(
-                        id=len(data['annotations']),
+                        id=first_id + len(data['annotations']),
                         image_id=i,
                         category_id=category,
                         bbox=[x, 5, 10, 8],
@@ -124,13 +128,20 @@ def without(i, field):
     return lambda data: data['annotations'][i].pop(field)
 
 
+def move(i, bbox):
+    """Gives an annotation another box, and a mask that fits it."""
+    x, y, w, h = bbox
+    polygon = [x, y, x + w, y, x + w, y + h, x, y + h]
+    return change(i, bbox=bbox, segmentation=[polygon])
+
+
 def add_category(name, num_annotations=1):
 
     def fault(data):
         data['categories'].append(dict(id=9, name=name))
         for i in range(num_annotations):
             data['annotations'].append(
-                dict(data['annotations'][0], id=90 + i, category_id=9)
+                dict(data['annotations'][0], id=90 + i, image_id=i, category_id=9)
             )
 
     return fault
@@ -182,6 +193,14 @@ class Maps:
             str(path), pixels.astype(np.uint16 if pixels.max() > 255 else np.uint8)
         )
         return path
+
+    def set_classes(self, *names):
+        """Name the classes, and set their number in the heads."""
+        for split in ('train', 'val'):
+            self.cfg[f'{split}_dataloader']['dataset']['metainfo'] = dict(classes=names)
+        model = self.cfg['model']
+        for head in [*model['decode_head'], model['auxiliary_head']]:
+            head['num_classes'] = len(names)
 
     def path(self, split, i):
         return self.root / 'ann' / split / f'{i}.png'

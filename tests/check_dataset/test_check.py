@@ -22,6 +22,17 @@ def test_clean_detection_data_have_no_faults(pets):
     assert str(report) == (
         'train: 3 images, 6 annotations, 2 classes\n'
         'val, test: 2 images, 4 annotations, 2 classes\n\n'
+        'class  train: images  instances  val, test: images  instances\n'
+        'cat                3          3                  2          2\n'
+        'dog                3          3                  2          2\n\n'
+        '                               train  val, test\n'
+        'small objects, < 32² pixels  100.0 %    100.0 %\n'
+        'medium objects                 0.0 %      0.0 %\n'
+        'large objects, ≥ 96² pixels    0.0 %      0.0 %\n'
+        'median of √area                    9          9\n'
+        'smallest image               40 x 30    40 x 30\n'
+        'median image                 40 x 30    40 x 30\n'
+        'largest image                40 x 30    40 x 30\n\n'
         'no faults found'
     )
 
@@ -30,6 +41,14 @@ def test_clean_segmentation_data_have_no_faults(maps):
     report = maps.check()
     assert report.findings == []
     assert str(report).startswith('train: 3 images, 3 annotations, 3 classes')
+    # A quarter of each map has the value 255.
+    assert (
+        'class      train: images  pixels   share  val: images  pixels   share\n'
+        'sky                    3     900  25.0 %            3     900  25.0 %\n'
+        'road                   3     900  25.0 %            3     900  25.0 %\n'
+        'car                    3     900  25.0 %            3     900  25.0 %\n'
+        '(ignored)              3     900  25.0 %            3     900  25.0 %\n'
+    ) in str(report)
 
 
 def test_clean_classification_data_have_no_faults(folders):
@@ -37,6 +56,11 @@ def test_clean_classification_data_have_no_faults(folders):
     report = folders.check()
     assert report.findings == []
     assert 'train: 4 images, 4 annotations, 2 classes' in str(report)
+    assert (
+        'class  train: images  val: images\n'
+        'a                  2            2\n'
+        'b                  2            2\n'
+    ) in str(report)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightvit_mm.check_dataset import any_dataset, class_folders
+from lightvit_mm.check_dataset import any_dataset, class_folders, occurrence
 
 from .datasets import only, write_image
 
@@ -41,9 +41,10 @@ def test_a_class_folder_without_readable_images_is_found(folders, names, text):
     (folders.root / 'train/c').mkdir()
     add(folders, *names)
     set_num_classes(folders, 'c')
-    assert only(
-        folders.check(), class_folders.EMPTY_CLASS, folders.root / 'train/c'
-    ) == [text]
+    in_train, in_val = folders.check().findings
+    assert in_train == (class_folders.EMPTY_CLASS, str(folders.root / 'train/c'), text)
+    assert in_val.kind == occurrence.NOT_TRAINED
+    assert in_val.file == str(folders.root / 'val')
 
 
 def test_extensions_of_the_dataset_decide(folders):

@@ -5,9 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from lightvit_mm.check_dataset import check, coco
+from lightvit_mm.check_dataset import check, coco, duplicates, masks
 
-from .datasets import HEIGHT, WIDTH, add_category, change, only, without
+from .datasets import (
+    HEIGHT,
+    WIDTH,
+    add_category,
+    change,
+    move,
+    only,
+    without,
+)
 
 RLE = dict(counts=[0, WIDTH * HEIGHT], size=[HEIGHT, WIDTH])
 
@@ -18,18 +26,18 @@ RLE = dict(counts=[0, WIDTH * HEIGHT], size=[HEIGHT, WIDTH])
     (change(1, area=0), coco.NO_AREA, ['area 0']),
     (change(2, bbox=[40, 5, 9, 8]), coco.OUTSIDE,
      ['annotation 2 of 1.jpg: bbox [40, 5, 9, 8]']),
-    (change(2, bbox=[35, 5, 9, 8]), coco.PARTLY_OUTSIDE,
+    (move(2, [35, 5, 9, 8]), coco.PARTLY_OUTSIDE,
      ['annotation 2 of 1.jpg']),
     (change(2, bbox=[5, 9, 8]), coco.NOT_A_BOX, ['annotation 2 of 1.jpg']),
     (change(2, bbox=[5, 9, 8, float('nan')]), coco.NOT_A_BOX, ['nan']),
-    (without(3, 'segmentation'), coco.NO_MASK, ['annotation 3 of 1.jpg']),
-    (change(3, segmentation=[]), coco.NO_MASK, ['annotation 3 of 1.jpg']),
-    (change(3, segmentation=[[1, 2, 3, 4]]), coco.BAD_POLYGON,
+    (without(3, 'segmentation'), masks.NO_MASK, ['annotation 3 of 1.jpg']),
+    (change(3, segmentation=[]), masks.NO_MASK, ['annotation 3 of 1.jpg']),
+    (change(3, segmentation=[[1, 2, 3, 4]]), masks.BAD_POLYGON,
      ['annotation 3 of 1.jpg: segmentation [[1, 2, 3, 4]]']),
-    (change(3, segmentation=[1, 2, 3, 4, 5, 6]), coco.BAD_POLYGON,
+    (change(3, segmentation=[1, 2, 3, 4, 5, 6]), masks.BAD_POLYGON,
      ['annotation 3']),
     (change(3, segmentation=dict(RLE, size=[WIDTH, HEIGHT])),
-     coco.BAD_RLE, ['annotation 3']),
+     masks.BAD_RLE, ['annotation 3']),
     (lambda data: data['categories'][1].update(name='Dog'), coco.CLASSES,
      ['only in the config: dog; only in the file: Dog']),
     (add_category('cow', 2), coco.LEFT_OUT,
@@ -73,15 +81,15 @@ def test_a_fault_in_annotations_is_found(pets, fault, kind, entries):
 
 
 def test_unusual_but_valid_annotations_are_fine(pets):
-    first, second, third, *_ = pets.data['train']['annotations']
-    first.update(bbox=[-1, 5, 12, 25.9])
-    second.update(segmentation=RLE)
+    _, second, third, *_ = pets.data['train']['annotations']
+    move(0, [-1, 5, 12, 25.9])(pets.data['train'])
+    second.update(bbox=[0, 0, WIDTH, HEIGHT], segmentation=RLE)
     third.update(iscrowd=1, segmentation=None)
     assert pets.check().findings == []
 
 
 def test_a_missing_iscrowd_is_found_only_where_it_is_evaluated(pets):
-    without(1, 'iscrowd')(pets.data['val'])
+    without(0, 'iscrowd')(pets.data['val'])
     without(1, 'iscrowd')(pets.data['train'])
     found = only(pets.check(), coco.NO_CROWD_FLAG, pets.root / 'val.json')
     assert found == ['annotation 1 of 0.jpg']
@@ -92,12 +100,12 @@ def test_masks_are_needed_only_where_they_are_read(pets):
         for annotation in data['annotations']:
             del annotation['segmentation']
     kinds = {x.kind for x in pets.check().findings}
-    assert kinds == {coco.NO_MASK}
+    assert kinds == {masks.NO_MASK}
     for split in ('train', 'val', 'test'):
         dataset = pets.cfg[f'{split}_dataloader']['dataset']
         dataset['pipeline'] = [dict(type='LoadImageFromFile')]
     # The metric still reads them.
-    found = only(pets.check(), coco.NO_MASK, pets.root / 'val.json')
+    found = only(pets.check(), masks.NO_MASK, pets.root / 'val.json')
     assert len(found) == 4
     pets.cfg['val_evaluator']['metric'] = 'bbox'
     assert pets.check().findings == []
@@ -144,8 +152,8 @@ def test_rle_in_place_of_polygons_is_found(pets):
     pets.cfg['train_dataloader']['dataset']['pipeline'][1] = dict(
         type='LoadAnnotations', with_mask=True, poly2mask=False
     )
-    change(2, segmentation=RLE)(pets.data['train'])
-    found = only(pets.check(), coco.RLE_AS_POLYGON, pets.root / 'train.json')
+    change(2, bbox=[0, 0, WIDTH, HEIGHT], segmentation=RLE)(pets.data['train'])
+    found = only(pets.check(), masks.RLE_AS_POLYGON, pets.root / 'train.json')
     assert 'annotation 2 of 1.jpg' in found[0]
 
 
@@ -202,3 +210,84 @@ def test_mmdet_skips_the_annotations_reported_as_skipped(pets):
     dataset = CocoDataset(**config)
     kept = sum(len(dataset.get_data_info(i)['instances']) for i in range(3))
     assert 200 < len(found) < 1800 and kept == 2000 - len(found)
+
+
+@pytest.mark.parametrize(
+    'metric, kind',
+    [('CocoMetric', coco.ZERO_ID), ('lightvit_mm.CocoMetric', coco.RENUMBERED)],
+)
+def test_an_annotation_id_of_0_is_found_where_it_is_evaluated(pets, metric, kind):
+    change(0, id=0)(pets.data['val'])
+    pets.cfg['val_evaluator']['type'] = metric
+    found = only(pets.check(), kind, pets.root / 'val.json')
+    assert found == ['annotation 0 of 0.jpg']
+
+
+def test_a_metric_without_a_file_numbers_the_annotations(pets):
+    change(0, id=0)(pets.data['val'])
+    del pets.cfg['val_evaluator']['ann_file']
+    assert pets.check().findings == []
+
+
+def test_one_of_two_metrics_that_miss_the_id_0_is_a_fault(pets):
+    change(0, id=0)(pets.data['val'])
+    pets.cfg['test_evaluator'] = [
+        dict(pets.cfg['val_evaluator'], type='lightvit_mm.CocoMetric')
+    ]
+    only(pets.check(), coco.ZERO_ID, pets.root / 'val.json')
+
+
+@pytest.mark.parametrize(
+    'encoding, name',
+    [
+        ('utf-8-sig', 'UTF-8 with a byte order mark'),
+        ('utf-16', 'UTF-16'),
+        ('utf-16-le', 'UTF-16-LE'),
+        ('latin-1', "can't decode byte 0xe9"),
+    ],
+)
+def test_another_encoding_is_found(pets, encoding, name):
+    from mmdet.datasets import CocoDataset
+
+    pets.data['train']['info'] = 'café'
+    config = pets.config()
+    path = pets.root / 'train.json'
+    path.write_text(
+        json.dumps(pets.data['train'], ensure_ascii=False), encoding=encoding
+    )
+    found = only(check.check(config), coco.ENCODING, path)
+    assert name in found[0]
+    # The fault is real.
+    dataset = config.train_dataloader.dataset
+    dataset.pop('type')
+    dataset.pipeline = []
+    with pytest.raises(ValueError):
+        CocoDataset(**dataset)
+
+
+def test_a_byte_order_mark_does_not_hide_other_faults(pets):
+    change(1, area=0)(pets.data['train'])
+    config = pets.config()
+    path = pets.root / 'train.json'
+    path.write_text(path.read_text(), encoding='utf-8-sig')
+    kinds = {x.kind for x in check.check(config).findings}
+    assert kinds == {coco.ENCODING, coco.NO_AREA}
+
+
+def test_an_annotation_that_is_there_twice_is_a_note(pets):
+    annotations = pets.data['train']['annotations']
+    annotations += [
+        dict(annotations[2], id=60),
+        dict(annotations[2], id=61, category_id=7),
+        dict(annotations[2], id=62, image_id=0, bbox=[1, 5, 10, 8]),
+    ]
+    found = only(pets.check(), coco.REPEATED, pets.root / 'train.json')
+    assert found == ['annotation 60 of 1.jpg repeats annotation 2']
+
+
+def test_a_file_of_two_images_is_a_note(pets):
+    images = pets.data['train']['images']
+    images.append(dict(images[1], id=60))
+    pets.cfg['train_dataloader']['dataset']['filter_cfg'] = None
+    found = only(pets.check(), duplicates.REPEATED, pets.root / 'train/1.jpg')
+    assert 'image 60 of' in found[0] and 'image 1 of' in found[0]

@@ -85,7 +85,7 @@ def test_reduce_zero_label_shifts_the_values(maps):
 
 @pytest.mark.parametrize('head', ['decode_head', 'auxiliary_head'])
 def test_a_value_that_one_head_does_not_ignore_is_found(maps, head):
-    path = maps.write_map('train', 1, [0, 9])
+    path = maps.write_map('train', 1, [0, 2, 9])
     for node in ('decode_head', 'auxiliary_head'):
         maps.cfg['model'][node] = dict(num_classes=3, ignore_index=9)
     maps.write_map('train', 0, [0, 1])
@@ -140,8 +140,9 @@ def test_masks_of_0_and_1_without_their_zero_are_found(maps):
 
 
 def test_two_classes_in_different_maps_are_fine(maps):
-    fill(maps, [0], ['train'])
-    maps.write_map('train', 2, [1])
+    for split in ('train', 'val'):
+        for i in range(3):
+            maps.write_map(split, i, [i])
     assert maps.check().findings == []
 
 
@@ -154,6 +155,8 @@ def test_ignored_maps_are_found(maps, split):
 
 def test_mostly_ignored_pixels_are_a_note(maps):
     fill(maps, [0, 1, 255, 255, 255], ['train'])
+    fill(maps, [0, 1], ['val'])
+    maps.set_classes('sky', 'road')
     [entry] = only(maps.check(), MOSTLY_IGNORED, maps.root / 'ann/train')
     assert entry == '60% of all pixels are ignored (values 255)'
 
@@ -211,6 +214,7 @@ def binary(maps):
             dict(type=LoadSegMap),
         ]
     fill(maps, [0, 255])
+    maps.set_classes('sky', 'road')
     return maps
 
 

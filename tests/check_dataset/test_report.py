@@ -2,7 +2,7 @@
 
 from lightvit_mm.check_dataset import coco
 
-from .datasets import change, only
+from .datasets import change, move, only
 
 
 def test_many_findings_are_abbreviated(pets):
@@ -18,7 +18,7 @@ def test_many_findings_are_abbreviated(pets):
 
 
 def test_faults_are_listed_before_notes(pets):
-    change(2, bbox=[35, 5, 9, 8])(pets.data['train'])
+    move(2, [35, 5, 9, 8])(pets.data['train'])
     change(2, area=0)(pets.data['val'])
     text = str(pets.check())
     assert 0 < text.index('FAULT in val') < text.index('NOTE in train')
