@@ -86,7 +86,7 @@ def preprocessing_steps(cfg: Config) -> list[dict]:
             steps.append(dict(step='crop', size=(h, w)))
         elif name in ('Resize', 'ResizeEdge'):
             steps.append(_resize(name, settings))
-        elif not name.startswith(('LoadImage', 'LoadAnnotations', 'Pack')):
+        elif not name.startswith(('LoadImage', 'LoadAnnotations', 'LoadSegMap', 'Pack')):
             raise ExportError(
                 f'{name} in the test pipeline cannot be exported: expected only '
                 'Resize, ResizeEdge and CenterCrop'
