@@ -30,25 +30,28 @@ TRAINED = 'demo/work_dirs/mask_rcnn_lightvit_t_digits/iter_240.pth'
 # The dataset for each config that takes your own data.
 OWN_DATA = {
     'finetune_lightvit_t': 'demo/data/classification',
+    'finetune_faster_rcnn_lightvit_t': 'demo/data/detection',
     'finetune_mask_rcnn_lightvit_t': 'demo/data/detection',
     'retinanet_lightvit_t_1x': 'demo/data/detection',
     'finetune_semantic_fpn_lightvit_t': 'masks',
 }
 
 ONE_EPOCH = {'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1}
-SMALL_IMAGES = {
+TWO_ITERATIONS = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2}
+SHORTER = {'mmpretrain': ONE_EPOCH, 'mmdet': ONE_EPOCH, 'mmseg': TWO_ITERATIONS}
+# Small images. Configs for your own data have an option for that.
+IMAGE_SIZE = {'image_size': 64}
+SCALES = {
     f'{split}_dataloader.dataset.pipeline.{i}.scale': (96, 96)
     for split, i in (('train', 2), ('val', 1), ('test', 1))
 }
 SMALLER = {
-    'mmpretrain': ONE_EPOCH,
-    'mmdet': {**ONE_EPOCH, **SMALL_IMAGES},
+    'mmpretrain': {},
+    'mmdet': SCALES,
     'mmseg': {
-        'train_cfg.max_iters': 2,
-        'train_cfg.val_interval': 2,
         'train_dataloader.dataset.pipeline.3.crop_size': (64, 64),
         'model.data_preprocessor.size': (64, 64),
-        **SMALL_IMAGES,
+        **SCALES,
     },
 }
 LOADERS = {
@@ -221,11 +224,13 @@ class Folder:
         if not re.match('(dist_)?(train|test)', tool):
             return ''
         scope = read_config(str(self.path / config)).default_scope
-        options = {**LOADERS, **SMALLER[scope]}
+        is_own = Path(config).stem in OWN_DATA
+        size = IMAGE_SIZE if is_own else SMALLER[scope]
+        options = {**LOADERS, **SHORTER[scope], **size}
         if tool.endswith(('test.py', 'test.sh')):
             options = {
                 key: value
                 for key, value in options.items()
-                if key.startswith(('test', 'model'))
+                if key.startswith(('test', 'model', 'image_size'))
             }
         return shlex.join(cfg_options(options))

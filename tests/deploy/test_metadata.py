@@ -101,3 +101,10 @@ def test_images_are_prepared_as_in_the_test_pipeline(run, photos, cfg, tolerance
         # OpenCV rounds its weights.
         assert np.abs(prepared.astype(int) - seen).max() <= tolerance
         np.testing.assert_allclose(run.normalise(seen, info), images, rtol=0, atol=1e-5)
+
+
+def test_loaders_of_your_own_data_are_no_steps():
+    """A mask has to be read in training only."""
+    cfg = read_config('lightvit_mm::finetune_semantic_fpn_lightvit_t.py')
+    [step] = preprocessing_steps(cfg)
+    assert step['step'] == 'fit'

@@ -135,3 +135,13 @@ def test_pipelines_without_a_size_are_an_error():
     del cfg.test_dataloader.dataset.pipeline[1:3]
     with pytest.raises(ValueError, match='no transform of test_dataloader.*has a size'):
         set_image_size(cfg, 96)
+
+
+def test_shared_pipelines_change_once():
+    """Python code may give several datasets the same list."""
+    cfg = copy.deepcopy(read(ROOT / f'configs/{DETECTOR}.py'))
+    shared = cfg.test_dataloader.dataset.pipeline
+    cfg.val_dataloader.dataset['pipeline'] = shared
+    assert cfg.val_dataloader.dataset.pipeline[1] is shared[1]
+    set_image_size(cfg, 400)
+    assert tuple(shared[1].scale) == (666, 400)
