@@ -68,19 +68,20 @@ def _check(path: str, cfg: Config, read: set[str]) -> None:
     if first not in cfg:
         return
     node, place = cfg[first], first
-    for key in keys:
-        if isinstance(node, list):
-            if not key.isdigit() or int(key) >= len(node):
-                raise ValueError(
-                    f'--cfg-options {path}: {place} is a list with the indices 0 to '
-                    f'{len(node) - 1}, not {key}'
-                )
-            key = int(key)
-        elif not isinstance(node, dict):
+    for i, key in enumerate(keys):
+        if isinstance(node, list) and not (key.isdigit() and int(key) < len(node)):
             raise ValueError(
-                f'--cfg-options {path}: {place}={node!r} has no settings of its '
-                f'own; set {place} as a whole'
+                f'--cfg-options {path}: {place} is a list with the indices 0 to '
+                f'{len(node) - 1}, not {key}'
             )
+        # mmengine merges into the elements of a list, but does not replace them.
+        is_element = isinstance(node, list) and i == len(keys) - 1
+        if is_element or not isinstance(node, (dict, list)):
+            raise ValueError(
+                f'--cfg-options {path}: set {place}={node!r} as a whole, not its {key}'
+            )
+        if isinstance(node, list):
+            key = int(key)
         elif key not in node:
             # fc_out_channels and conv_out_channels, both right, have 0.875.
             matches = difflib.get_close_matches(key, node, n=1, cutoff=0.88)
