@@ -110,7 +110,9 @@ def test_a_detector_is_trained_tested_and_drawn(config, tmp_path):
     )
     assert re.search(r'coco/bbox_mAP_50: \d', log)
     assert len(list(tmp_path.glob('work_dirs/**/drawn/*.jpg'))) == 4
-    assert (tmp_path / 'predictions.pkl').stat().st_size > 1000
+    # Masks are compressed.
+    masks = load(tmp_path / 'predictions.pkl')[0]['pred_instances']['masks']
+    assert masks and masks[0].keys() == {'size', 'counts'}
 
 
 def test_weights_that_do_not_fit_are_not_tested(config, tmp_path):
@@ -270,6 +272,8 @@ def test_two_processes_train_a_classifier_and_one_tests_it(digits, tmp_path):
             'tested',
             '--show-dir',
             'drawn',
+            '--out',
+            'plain.pkl',
         ],
         tmp_path,
     )
@@ -277,20 +281,22 @@ def test_two_processes_train_a_classifier_and_one_tests_it(digits, tmp_path):
     np.testing.assert_allclose(tested, trained, atol=1e-3)
     assert len(list((tmp_path / 'drawn').glob('*.png'))) == 60
 
-    def scores(*options):
-        command = [*TEST, config, 'out/epoch_1.pth', '--out', 'out.pkl', *options]
-        check(command, tmp_path)
-        return [sample['pred_score'] for sample in load(tmp_path / 'out.pkl')]
+    def scores(file):
+        return [sample['pred_score'] for sample in load(tmp_path / file)]
 
+    command = [*TEST, config, 'out/epoch_1.pth', '--out']
+    check([*command, 'both.pkl', '--tta'], tmp_path)
     mirror = [
         dict(type='LoadImageFromFile'),
         dict(type='RandomFlip', prob=1.0),
         dict(type='PackInputs'),
     ]
-    plain, both = scores(), scores('--tta')
     with config.open('a') as file:
         file.write(f'test_dataloader["dataset"].update(pipeline={mirror})\n')
-    for image, mirrored, merged in zip(plain, scores(), both):
+    check([*command, 'mirror.pkl'], tmp_path)
+    for image, mirrored, merged in zip(
+        scores('plain.pkl'), scores('mirror.pkl'), scores('both.pkl')
+    ):
         assert not torch.allclose(image, mirrored)
         torch.testing.assert_close(merged, (image + mirrored) / 2)
 
@@ -373,6 +379,10 @@ DIGITS = ROOT / 'configs/demo/lightvit_t_digits.py'
         (
             [*TEST, OWN_DATA, 'x', '--cfg-options', 'data_root=nowhere'],
             'nowhere/train',
+        ),
+        (
+            [sys.executable, ROOT / 'tools/mm.py', 'mmdet', 'confusion_matrx'],
+            '(close to it: confusion_matrix',
         ),
         ([*TEST, DIGITS, 'none.pth'], 'none.pth can not be found'),
         (
@@ -478,6 +488,7 @@ def test_a_download_that_fails_ends_a_test_in_one_line(tmp_path):
         'train.py',
         'test.py',
         'predict.py',
+        'mm.py',
         'check_dataset.py',
         'convert_checkpoint.py',
         'paper.py',

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmengine.evaluator import DumpResults
+from mmengine.registry import METRICS
 
 from lightvit_mm import cli
 from lightvit_mm.engine.distributed import leave_process_group
@@ -52,7 +52,10 @@ def main() -> None:
     with cli.short_errors():
         runner.load_checkpoint(args.checkpoint, strict=True)
     if args.out:
-        runner.test_evaluator.metrics.append(DumpResults(args.out))
+        # mmdet's compresses masks.
+        kind = 'DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
+        dump = METRICS.build(dict(type=kind, out_file_path=args.out))
+        runner.test_evaluator.metrics.append(dump)
     runner.test()
 
 
