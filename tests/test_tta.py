@@ -170,3 +170,13 @@ def test_the_config_can_set_the_augmentation():
     assert cfg.model == dict(cfg.tta_model, module=model)
     assert cfg.test_dataloader.dataset.pipeline == steps
     assert cfg.val_dataloader.dataset.pipeline != steps
+
+
+def test_masks_of_own_data_are_read_as_without_augmentation():
+    pytest.importorskip('mmseg')
+    cfg = read_config('lightvit_mm::finetune_semantic_fpn_lightvit_t.py')
+    load, *steps = cfg.test_dataloader.dataset.pipeline
+    augment_test(cfg)
+    first, augmented = cfg.test_dataloader.dataset.pipeline
+    assert first == load
+    assert [step for [step] in augmented.transforms[1:]] == steps
