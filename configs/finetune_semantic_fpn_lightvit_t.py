@@ -57,3 +57,5 @@ train_cfg = dict(max_iters=8000, val_interval=interval)
 default_hooks = dict(
     checkpoint=dict(interval=interval, max_keep_ckpts=2, save_best='mIoU')
 )
+# test.py --tta mirrors the images; ADE20K's own pipeline reads masks differently.
+tta_pipeline = None

@@ -320,7 +320,7 @@ def load_published(filename: str, map_location: MapLocation | None = None) -> di
     Raises:
         ValueError: If the address is unknown.
         FileNotFoundError: If the folder does not have the file.
-        RuntimeError: If the file cannot be downloaded or used.
+        CheckpointError: If the file cannot be downloaded or used.
     """
     if filename not in RELEASED:
         raise ValueError(f'{filename!r} should be one of {tuple(RELEASED)}')
@@ -365,7 +365,7 @@ def _download(url: str, path: Path) -> None:
                 # urllib reports no error if the connection breaks off.
                 read_state_dict(draft)
     except (OSError, HTTPException, CheckpointError) as error:
-        raise RuntimeError(
+        raise CheckpointError(
             f'{url} could not be downloaded ({error}). Download it elsewhere '
             f'and put {path.name} into {path.parent}, or into any folder and set '
             f'the environment variable {FOLDER_VARIABLE} to that folder.'

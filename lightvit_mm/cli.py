@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 # mmengine 0.10 imports pkg_resources; the user of a tool cannot change that.
 warnings.filterwarnings('ignore', 'pkg_resources is deprecated', UserWarning)
@@ -21,10 +22,24 @@ from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from . import config  # noqa: E402
-from .checkpoints import CheckpointError  # noqa: E402
+from . import cfg_options, config  # noqa: E402
+from .checkpoints import RELEASED, CheckpointError  # noqa: E402
 from .engine.distributed import distribute_on_cpu  # noqa: E402
-from .engine.own_data import own_data_runner  # noqa: E402
+from .engine.own_data import complete, own_data_runner  # noqa: E402
+
+
+class CfgOptions(DictAction):
+    """mmengine's action with a short error."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Read options; end the program if one is not KEY=VALUE."""
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError):
+            parser.error(
+                f'{option_string} {" ".join(values)}: expected KEY=VALUE, without '
+                'spaces, and lists as KEY="[a,b]"'
+            )
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +52,8 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=CfgOptions,
+        default={},
         help='override settings of the config: key=value, with dots in nested '
         'keys and lists as key="[a,b]"',
     )
@@ -49,9 +65,11 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         FileNotFoundError: If there is no such config.
         ModuleNotFoundError: If its package is not installed.
+        ValueError: If the file has a syntax error, or an option is misspelled or
+            has no effect.
     """
     cfg = config.read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg_options.merge(cfg, args.cfg_options)
     return cfg
 
 
@@ -72,38 +90,39 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_config(args: argparse.Namespace) -> Config:
-    """Read the config of a run and merge all arguments into it.
+    """Read the config of a run, merge all arguments into it and complete it.
 
-    On several processes without GPUs, this also starts their process group.
+    A config for your own data is completed from ``data_root``. On several
+    processes without GPUs, this also starts their process group.
 
     Raises:
-        FileNotFoundError: If there is no such config.
+        OSError: If there is no such config, or a file of your own data is missing.
         ModuleNotFoundError: If its package is not installed.
+        ValueError: If the file has a syntax error, an option is misspelled or has
+            no effect, or your own data have a fault.
     """
     cfg = read_config(args)
-    cfg.launcher = args.launcher
+    cfg.launcher = args.cfg_options.get('launcher', args.launcher)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename).stem)
-    if args.launcher != 'none' and not torch.cuda.is_available():
+    complete(cfg)
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
         distribute_on_cpu(cfg)
     return cfg
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner of a config: that of ``runner_type``, or mmengine's.
+    """Build the runner of a complete config: that of ``runner_type``, or mmengine's.
 
-    Faults of your own data end the program with a short message. Errors in the
-    classes that the config names keep their traceback.
+    Errors in the classes that the config names keep their traceback.
     """
     runner = own_data_runner(cfg)
-    if runner is None:
-        build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-        return build(cfg)
-    with short_errors():
-        runner.fill(cfg)
-    return runner.from_filled(cfg)
+    if runner is not None:
+        return runner.from_filled(cfg)
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    return build(cfg)
 
 
 def add_device(parser: argparse.ArgumentParser, default: str | None = None) -> None:
@@ -136,6 +155,44 @@ def short_errors() -> Iterator[None]:
         yield
     except (ValueError, OSError, ModuleNotFoundError, CheckpointError) as error:
         raise SystemExit(str(error)) from error
+
+
+@contextmanager
+def short_weight_errors(cfg: Config) -> Iterator[None]:
+    """Exit with a message if weights are missing; say how to train without them.
+
+    Args:
+        cfg: Complete config of the run.
+    """
+    try:
+        yield
+    except (CheckpointError, OSError) as error:
+        paths = [
+            path
+            for path, checkpoint in _pretrained(cfg.model, 'model')
+            if RELEASED.get(checkpoint, checkpoint) in str(error)
+        ]
+        if not paths and not isinstance(error, CheckpointError):
+            raise
+        options = [f'{path}=None' for path in paths]
+        if own_data_runner(cfg) is not None:
+            options = ['pretrained=None']
+        advice = (
+            f' To train from random weights, add --cfg-options {" ".join(options)}'
+            if paths
+            else ''
+        )
+        raise SystemExit(f'{error}{advice}') from error
+
+
+def _pretrained(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    """The place of each init_cfg below a node that names a checkpoint."""
+    if isinstance(node, dict):
+        init_cfg = node.get('init_cfg')
+        if isinstance(init_cfg, dict) and 'checkpoint' in init_cfg:
+            yield f'{path}.init_cfg', init_cfg['checkpoint']
+        for key, child in node.items():
+            yield from _pretrained(child, f'{path}.{key}')
 
 
 def draw_predictions(

@@ -1,6 +1,7 @@
 """Read configs; find their datasets and numbers of classes."""
 
 import difflib
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ def read_config(name: str) -> Config:
     Raises:
         FileNotFoundError: If there is no such config.
         ModuleNotFoundError: If the package is not installed.
+        ValueError: If the file, or one that it inherits from, is not valid Python.
     """
     package, separator, file = name.rpartition('::')
     folder = _config_folder(package) if separator else Path()
@@ -43,7 +45,19 @@ def read_config(name: str) -> Config:
             f'There is no config {name}{close_to(name, known)}. Give a file, '
             'or PACKAGE::CONFIG for a config of an installed package'
         )
-    return Config.fromfile(path)
+    try:
+        return Config.fromfile(path)
+    except SyntaxError as error:
+        file, line = _where(error)
+        raise ValueError(f'{file}, line {line}: {error.msg}') from error
+
+
+def _where(error: SyntaxError) -> tuple[str, int]:
+    """File and line of an error. mmengine parses configs without their names."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == '_is_lazy_import':
+            return frame.f_locals['filename'], error.lineno
+    return error.filename, error.lineno
 
 
 def _config_folder(package: str) -> Path:

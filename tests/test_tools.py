@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine import load
 
 from lightvit_mm import cli
 from lightvit_mm.engine.distributed import leave_process_group
@@ -109,7 +110,9 @@ def test_a_detector_is_trained_tested_and_drawn(config, tmp_path):
     )
     assert re.search(r'coco/bbox_mAP_50: \d', log)
     assert len(list(tmp_path.glob('work_dirs/**/drawn/*.jpg'))) == 4
-    assert (tmp_path / 'predictions.pkl').stat().st_size > 1000
+    # Masks are compressed.
+    masks = load(tmp_path / 'predictions.pkl')[0]['pred_instances']['masks']
+    assert masks and masks[0].keys() == {'size', 'counts'}
 
 
 def test_weights_that_do_not_fit_are_not_tested(config, tmp_path):
@@ -269,12 +272,33 @@ def test_two_processes_train_a_classifier_and_one_tests_it(digits, tmp_path):
             'tested',
             '--show-dir',
             'drawn',
+            '--out',
+            'plain.pkl',
         ],
         tmp_path,
     )
     tested = float(re.search(r'accuracy/top1: ([\d.]+)', log)[1])
     np.testing.assert_allclose(tested, trained, atol=1e-3)
     assert len(list((tmp_path / 'drawn').glob('*.png'))) == 60
+
+    def scores(file):
+        return [sample['pred_score'] for sample in load(tmp_path / file)]
+
+    command = [*TEST, config, 'out/epoch_1.pth', '--out']
+    check([*command, 'both.pkl', '--tta'], tmp_path)
+    mirror = [
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomFlip', prob=1.0),
+        dict(type='PackInputs'),
+    ]
+    with config.open('a') as file:
+        file.write(f'test_dataloader["dataset"].update(pipeline={mirror})\n')
+    check([*command, 'mirror.pkl'], tmp_path)
+    for image, mirrored, merged in zip(
+        scores('plain.pkl'), scores('mirror.pkl'), scores('both.pkl')
+    ):
+        assert not torch.allclose(image, mirrored)
+        torch.testing.assert_close(merged, (image + mirrored) / 2)
 
 
 def test_threads_of_a_process_group_end_with_a_run(tmp_path):
@@ -332,9 +356,36 @@ DIGITS = ROOT / 'configs/demo/lightvit_t_digits.py'
             'only one of them: cat',
         ),
         ([*TEST, 'no_such.py', 'x'], 'There is no config no_such.py'),
+        ([*TRAIN, 'broken.py'], 'broken.py, line 2: invalid syntax'),
+        ([*TEST, 'child.py', 'x'], 'broken.py, line 2: invalid syntax'),
+        ([*TRAIN, 'unknown_base.py'], "nolib in _base_ = 'nolib::x.py' is no package"),
+        (
+            [*TRAIN, DIGITS, '--cfg-options', 'optim_wraper.optimizer.lr=1'],
+            'no setting optim_wraper (close to it: optim_wrapper)',
+        ),
+        (
+            [*TEST, DIGITS, 'x', '--cfg-options', 'max_epochs=1'],
+            'max_epochs has no effect',
+        ),
+        (
+            [*TRAIN, DIGITS, '--cfg-options', 'train_cfg.max_epochs', '3'],
+            'train_cfg.max_epochs 3: expected KEY=VALUE',
+        ),
+        (
+            [*TRAIN, DIGITS, '--cfg-options', 'model.backbone.out_indices=[2,(1,2]'],
+            'expected KEY=VALUE',
+        ),
+        (
+            [*TEST, 'lightvit_mm::mask_rcnn_lightvit_t_1x.py', 'x', '--tta'],
+            '--tta needs a model without masks',
+        ),
         (
             [*TEST, OWN_DATA, 'x', '--cfg-options', 'data_root=nowhere'],
             'data_root=nowhere is not a folder',
+        ),
+        (
+            [sys.executable, ROOT / 'tools/mm.py', 'mmdet', 'confusion_matrx'],
+            '(close to it: confusion_matrix',
         ),
         ([*TEST, DIGITS, 'none.pth'], 'none.pth can not be found'),
         (
@@ -353,6 +404,9 @@ DIGITS = ROOT / 'configs/demo/lightvit_t_digits.py'
 def test_misuse_is_explained_without_a_traceback(command, message, tmp_path):
     for folder in ('train/cat', 'train/dog', 'val/dog'):
         (tmp_path / 'data' / folder).mkdir(parents=True)
+    (tmp_path / 'broken.py').write_text('model = dict(\n  backbone=)\n')
+    (tmp_path / 'child.py').write_text("_base_ = './broken.py'")
+    (tmp_path / 'unknown_base.py').write_text("_base_ = 'nolib::x.py'")
     done = run(command, tmp_path)
     assert done.returncode and message in done.stdout.splitlines()[-1]
     assert 'Traceback' not in done.stdout
@@ -365,6 +419,69 @@ def test_an_error_in_training_keeps_its_traceback(config, tmp_path):
     assert 'Traceback (most recent call last):' in done.stdout
 
 
+@pytest.mark.parametrize('option', ['--amp', 'optim_wrapper.type=AmpOptimWrapper'])
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU trains in fp16')
+def test_mixed_precision_without_a_gpu_is_explained(option, tmp_path):
+    options = [option] if option == '--amp' else ['--cfg-options', option]
+    done = run([*TRAIN, DIGITS, *options], tmp_path)
+    assert done.returncode and 'needs a GPU' in done.stdout.splitlines()[-1]
+    assert 'Traceback' not in done.stdout
+
+
+@pytest.fixture
+def classifier(digits, tmp_path):
+    """A config whose backbone starts from the published weights."""
+    path = tmp_path / 'classifier.py'
+    path.write_text(
+        f"_base_ = '{DIGITS}'\n"
+        "init_cfg = dict(type='Pretrained', checkpoint='lightvit://tiny-in1k')\n"
+        "model = dict(backbone=dict(init_cfg=dict(prefix='backbone.', **init_cfg)),\n"
+        "             neck=dict(init_cfg=dict(prefix='neck.', **init_cfg)))\n"
+        f"dataset = dict(data_root='{digits}/classification/val', indices=[0, 40])\n"
+        'train_dataloader = dict(batch_size=2, num_workers=0,\n'
+        '                        persistent_workers=False, dataset=dataset)\n'
+        'train_cfg = dict(max_epochs=1)\n'
+    )
+    return path
+
+
+def advised(line):
+    """The options that an error names."""
+    return line.partition('To train from random weights, add ')[2].split()
+
+
+def test_training_without_the_weights_follows_the_advice(classifier, tmp_path):
+    command = [*TRAIN, classifier, '--no-validate']
+    done = run(command, tmp_path, LIGHTVIT_CHECKPOINTS='empty')
+    last = done.stdout.splitlines()[-1]
+    assert done.returncode and 'Traceback' not in done.stdout
+    assert 'There is no file empty/lightvit_tiny_78.7.ckpt' in last
+    options = ['model.backbone.init_cfg=None', 'model.neck.init_cfg=None']
+    assert advised(last) == ['--cfg-options', *options]
+    log = check([*command, *advised(last)], tmp_path, LIGHTVIT_CHECKPOINTS='empty')
+    assert 'Saving checkpoint' in log
+
+
+def test_own_data_without_the_weights_name_one_option(digits, tmp_path):
+    data_root = f'data_root={digits}/classification'
+    done = run(
+        [*TRAIN, OWN_DATA, '--cfg-options', data_root],
+        tmp_path,
+        LIGHTVIT_CHECKPOINTS='empty',
+    )
+    last = done.stdout.splitlines()[-1]
+    assert done.returncode and 'Traceback' not in done.stdout
+    assert advised(last) == ['--cfg-options', 'pretrained=None']
+
+
+def test_a_download_that_fails_ends_a_test_in_one_line(tmp_path):
+    no_network = dict(https_proxy='http://127.0.0.1:9', TORCH_HOME=str(tmp_path))
+    done = run([*TEST, DIGITS, 'lightvit://tiny-in1k'], tmp_path, **no_network)
+    last = done.stdout.splitlines()[-1]
+    assert done.returncode and 'Traceback' not in done.stdout
+    assert 'could not be downloaded' in last and f'into {tmp_path}' in last
+
+
 # What the tools print before their output
 
 
@@ -374,6 +491,7 @@ def test_an_error_in_training_keeps_its_traceback(config, tmp_path):
         'train.py',
         'test.py',
         'predict.py',
+        'mm.py',
         'check_dataset.py',
         'convert_checkpoint.py',
         'paper.py',

@@ -2,16 +2,23 @@
 
 import argparse
 
-from mmengine.evaluator import DumpResults
+from mmengine.registry import METRICS
 
 from lightvit_mm import cli
 from lightvit_mm.engine.distributed import leave_process_group
+from lightvit_mm.tta import augment_test
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_run_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="test-time augmentation, by the config's tta_model and tta_pipeline; "
+        'without them, with the image and its mirror image',
+    )
     parser.add_argument('--out', help='save the predictions to this .pkl file')
     parser.add_argument(
         '--show-dir', help='save pictures of the predictions to this folder'
@@ -38,12 +45,17 @@ def main() -> None:
         cfg.resume = False
         if args.show or args.show_dir:
             cli.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
+        if args.tta:
+            augment_test(cfg)
 
     runner = cli.build_runner(cfg)
     with cli.short_errors():
         runner.load_checkpoint(args.checkpoint, strict=True)
     if args.out:
-        runner.test_evaluator.metrics.append(DumpResults(args.out))
+        # mmdet's compresses masks.
+        kind = 'DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
+        dump = METRICS.build(dict(type=kind, out_file_path=args.out))
+        runner.test_evaluator.metrics.append(dump)
     runner.test()
 
 

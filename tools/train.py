@@ -2,6 +2,8 @@
 
 import argparse
 
+from mmengine.device import get_device
+
 from lightvit_mm import cli
 from lightvit_mm.engine.distributed import leave_process_group
 
@@ -40,6 +42,12 @@ def main() -> None:
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    mixed = cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'
+    if mixed and get_device() in ('cpu', 'mps'):
+        raise SystemExit(
+            'Mixed precision needs a GPU, and PyTorch finds none here: leave out '
+            '--amp, or add --cfg-options optim_wrapper.type=OptimWrapper'
+        )
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise SystemExit(
@@ -50,7 +58,9 @@ def main() -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
 
-    cli.build_runner(cfg).train()
+    runner = cli.build_runner(cfg)
+    with cli.short_weight_errors(cfg):
+        runner.train()
 
 
 if __name__ == '__main__':

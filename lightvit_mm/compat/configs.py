@@ -17,10 +17,17 @@ def find_own_configs(module: ModuleType) -> None:
     Args:
         module: ``mmengine.config.config``.
     """
+    from mmengine.config.utils import MODULE2PACKAGE
+
     get_cfg_path = module.Config._get_cfg_path
 
     def get_own_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        package, _, name = cfg_path.partition('::')
+        package, separator, name = cfg_path.partition('::')
+        if separator and package not in (_PACKAGE.name, *MODULE2PACKAGE):
+            raise ModuleNotFoundError(
+                f'{filename}: {package} in _base_ = {cfg_path!r} is no package with '
+                'configs; expected lightvit_mm, mmdet, mmpretrain or mmseg'
+            )
         if package != _PACKAGE.name:
             return get_cfg_path(cfg_path, filename)
         # No scope: each config names its library in default_scope.

@@ -1,0 +1,43 @@
+"""Run a tool that an installed mmpretrain, mmdet or mmsegmentation brings along."""
+
+import argparse
+import runpy
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from lightvit_mm import cli
+from lightvit_mm.config import check_installed, close_to
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('library', choices=['mmpretrain', 'mmdet', 'mmseg'])
+    parser.add_argument('tool', help='for example analyze_logs or confusion_matrix')
+    parser.add_argument(
+        'arguments', nargs=argparse.REMAINDER, help='arguments of the tool, or --help'
+    )
+    return parser.parse_args()
+
+
+def find_tool(library: str, tool: str) -> str:
+    check_installed(library)
+    folder = Path(find_spec(library).origin).parent / '.mim/tools'
+    paths = {path.stem: str(path) for path in folder.rglob('*.py')}
+    if tool not in paths:
+        raise FileNotFoundError(
+            f'There is no tool {tool} in {folder}{close_to(tool, list(paths))}'
+        )
+    return paths[tool]
+
+
+def main() -> None:
+    args = parse_args()
+    with cli.short_errors():
+        path = find_tool(args.library, args.tool)
+    sys.argv = [path, *args.arguments]
+    runpy.run_path(path, run_name='__main__')
+
+
+if __name__ == '__main__':
+    main()
