@@ -10,7 +10,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmengine.utils import import_modules_from_strings
 
 from .config import close_to
-from .engine.own_data import own_data_runner
+from .engine.own_data import OPTIONS, own_data_runner
 
 # What is read when a tool runs. Any other variable of a config file only serves
 # to compute these settings while the file is read.
@@ -32,7 +32,6 @@ _READ = {
     'tta_model',
     'tta_pipeline',
 } - {'cfg'}
-_READ_BY_OWN_DATA_RUNNERS = {'data_root', 'image_size', 'pretrained'}
 
 
 def merge(cfg: Config, options: Mapping[str, Any]) -> None:
@@ -50,7 +49,7 @@ def merge(cfg: Config, options: Mapping[str, Any]) -> None:
     read = set(_READ)
     runner_type = options.get('runner_type', cfg.get('runner_type', 'Runner'))
     if own_data_runner(dict(runner_type=runner_type)) is not None:
-        read |= _READ_BY_OWN_DATA_RUNNERS
+        read |= set(OPTIONS)
     if 'data_preprocessor' in (cfg.get('model') or {}):
         read.remove('data_preprocessor')
     for path in options:

@@ -81,8 +81,18 @@ def apply_options(cfg: Config) -> None:
 
 
 def own_data_runner(cfg: Config) -> type[OwnDataRunner] | None:
-    """The runner class of a config if it completes configs, otherwise None."""
-    runner = MMENGINE_RUNNERS.get(cfg.get('runner_type', 'Runner'))
+    """The runner class of a config if it completes configs, otherwise None.
+
+    Raises:
+        ValueError: If ``runner_type`` names no runner.
+    """
+    name = cfg.get('runner_type', 'Runner')
+    runner = MMENGINE_RUNNERS.get(name)
+    if runner is None:
+        raise ValueError(
+            f'runner_type={name!r} is not a runner. For your own data, use '
+            f'{", ".join(f"lightvit_mm.{name}" for name in RUNNERS.module_dict)}'
+        )
     return runner if issubclass(runner, OwnDataRunner) else None
 
 

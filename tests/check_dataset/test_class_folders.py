@@ -85,15 +85,8 @@ def test_hidden_folders_are_named_if_they_stop_the_dataset(folders):
 
 
 def test_hidden_folders_that_the_dataset_ignores_are_a_note(folders):
-    from mmpretrain.datasets import CustomDataset
-
-    class ClassFolderDataset(CustomDataset):
-        def _find_samples(self):
-            self._metainfo['classes'] = ('a', 'b')
-            return [('a/0.jpg', 0), ('b/0.jpg', 1)]
-
     write_image(folders.root / 'train/.ipynb_checkpoints/0.jpg')
-    train(folders)['type'] = ClassFolderDataset
+    train(folders)['type'] = 'lightvit_mm.ClassFolderDataset'
     only(
         folders.check(),
         class_folders.HIDDEN,

@@ -290,6 +290,11 @@ def test_any_detector_takes_the_number_of_classes(config, parts, scenes):
     assert len(build(cfg, 'val')) == 4
 
 
+def test_an_unknown_runner_is_named(scenes):
+    with pytest.raises(ValueError, match="'lightvit_mm.CocoRunner'.*CocoFolderRunner"):
+        completed(DETECTOR, scenes, runner_type='lightvit_mm.CocoRunner')
+
+
 def test_file_names_may_contain_folders(scenes):
     """Annotations and images of both splits are in one folder."""
     for split in ('train', 'val'):
