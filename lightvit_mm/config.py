@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
-from .compat.configs import ROOT
+from .files import ROOT
 
 SPLITS = ('train', 'val', 'test')
 
@@ -63,8 +63,17 @@ def _where(error: SyntaxError) -> tuple[str, int]:
 def _config_folder(package: str) -> Path:
     if package == __package__:
         return ROOT / 'configs'
+    return mim_folder(package) / 'configs'
+
+
+def mim_folder(package: str) -> Path:
+    """The folder of an installed package's configs and tools.
+
+    Raises:
+        ModuleNotFoundError: If the package is not installed.
+    """
     check_installed(package)
-    return Path(find_spec(package).origin).parent / '.mim/configs'
+    return Path(find_spec(package).origin).parent / '.mim'
 
 
 def check_installed(module: str) -> None:

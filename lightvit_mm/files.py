@@ -1,4 +1,4 @@
-"""File types, files in folders, and atomic writing."""
+"""File types, files in folders, and atomic writing; where the configs are."""
 
 import hashlib
 import os
@@ -9,6 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 PathLike = str | Path
+
+_PACKAGE = Path(__file__).parent
+_MIM = _PACKAGE / '.mim'
+# The folder of configs/ and model-index.yml: of the wheel, or of the repository.
+ROOT = _MIM if _MIM.is_dir() else _PACKAGE.parent
 
 IMAGE_SUFFIXES = (
     '.bmp',
