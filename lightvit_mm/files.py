@@ -38,25 +38,32 @@ def is_below(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def image_files(folder: Path, skip: Path | None = None) -> list[Path]:
-    """The images in a folder and its subfolders, sorted by path.
+def is_image(name: str) -> bool:
+    """Whether a file of this name is an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def files_below(folder: Path, skip: Path | None = None) -> Iterator[Path]:
+    """The files in a folder and its subfolders, without hidden ones.
+
+    They are sorted by name, those of a folder before those of its subfolders.
+    Links to folders are followed.
 
     Args:
-        folder: The folder. Hidden files and folders in it are skipped.
-        skip: Folder whose images are skipped.
+        folder: The folder.
+        skip: Folder whose files are left out.
     """
-    images = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not is_hidden(name)]
+    for parent, folders, names in os.walk(folder, followlinks=True):
         if skip is not None and is_below(Path(parent), skip):
             folders.clear()
             continue
-        images += [
-            Path(parent, name)
-            for name in names
-            if not is_hidden(name) and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    return sorted(images)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield from (Path(parent, n) for n in sorted(names) if not is_hidden(n))
+
+
+def image_files(folder: Path, skip: Path | None = None) -> list[Path]:
+    """The images of :func:`files_below`, sorted by path."""
+    return sorted(path for path in files_below(folder, skip) if is_image(path.name))
 
 
 @contextmanager

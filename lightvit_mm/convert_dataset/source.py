@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import mmcv
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
-from ..files import IMAGE_SUFFIXES, is_hidden
+from ..files import files_below, is_image
 from .records import Size
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
@@ -38,10 +37,7 @@ class Source:
         if not root.is_dir():
             raise FileNotFoundError(f'{root} is no folder. Unpack archives first')
         self.root = root
-        self.files = []
-        for folder, folders, names in os.walk(root, followlinks=True):
-            folders[:] = sorted(name for name in folders if not is_hidden(name))
-            self.files += [Path(folder, n) for n in sorted(names) if not is_hidden(n)]
+        self.files = list(files_below(root))
 
     def having(self, *suffixes: str) -> list[Path]:
         """The files with one of these suffixes, in lower or upper case."""
@@ -50,7 +46,7 @@ class Source:
     @functools.cached_property
     def images(self) -> list[Path]:
         """The image files."""
-        return self.having(*IMAGE_SUFFIXES)
+        return [path for path in self.files if is_image(path.name)]
 
     @functools.cached_property
     def _images_by_name(self) -> dict[str, list[Path]]:

@@ -127,6 +127,7 @@ def check_masks(path: Path, annotations: list[dict]) -> None:
 def list_files(root: Path) -> tuple[list[str], set[str]]:
     """All folders and files below a folder, relative to it; '.' is itself."""
     folders, files = [], set()
+    # Hidden ones too: the annotations say which are images.
     for path, _, names in os.walk(root, followlinks=True):
         folder = Path(path).relative_to(root).as_posix()
         folders.append(folder)

@@ -1,13 +1,12 @@
 """Folders of images, masks and classes.txt, for segmentation."""
 
 import codecs
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ...files import IMAGE_SUFFIXES, is_hidden
+from ...files import IMAGE_SUFFIXES, files_below
 from .splits import SET_DATA_ROOT
 
 # Pixels of this class are ignored in training and evaluation.
@@ -196,19 +195,16 @@ def pair_masks(
 def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     """The files with these suffixes, by their path in the folder without suffix."""
     files: dict[str, Path] = {}
-    for path, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        for name in sorted(names):
-            # The longest, if one ends with another.
-            ends = [suffix for suffix in suffixes if name.lower().endswith(suffix)]
-            if not ends or is_hidden(name):
-                continue
-            file = Path(path, name)
-            stem = file.relative_to(folder).as_posix()[: -len(max(ends, key=len))]
-            if stem in files:
-                raise ValueError(
-                    f'{files[stem]} and {file} have the same name before the suffix: '
-                    'rename or remove one of them'
-                )
-            files[stem] = file
+    for file in files_below(folder):
+        # The longest, if one ends with another.
+        ends = [suffix for suffix in suffixes if file.name.lower().endswith(suffix)]
+        if not ends:
+            continue
+        stem = file.relative_to(folder).as_posix()[: -len(max(ends, key=len))]
+        if stem in files:
+            raise ValueError(
+                f'{files[stem]} and {file} have the same name before the suffix: '
+                'rename or remove one of them'
+            )
+        files[stem] = file
     return files
