@@ -4,8 +4,9 @@ import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from ..engine.folders.splits import SPLITS
 from .formats import FOLDERS, FORMATS, detect
-from .records import SPLITS, Annotations, Dataset, Image
+from .records import Annotations, Dataset, Image
 from .source import Source, naming
 from .split import choose_val
 from .summary import summarize

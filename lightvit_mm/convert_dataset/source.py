@@ -13,6 +13,7 @@ import mmcv
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
+from ..engine.folders.splits import SPLIT_NAMES, SPLITS
 from ..files import files_below, is_image
 from .records import Size
 
@@ -20,7 +21,7 @@ _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 # The split of images that VOC's lists leave out.
 IN_NO_LIST = 'neither train.txt nor val.txt'
 
-_SPLITS = dict(train='train', val='val', valid='val', validation='val', test='test')
+_SPLITS = dict(SPLIT_NAMES, test='test')
 
 
 class Source:
@@ -167,7 +168,7 @@ def image_sets(source: Source, task: str) -> dict[str, str]:
                         f'{path}: {name} is also in the list of {splits[name]}. Remove '
                         'it from one of them'
                     )
-    return splits if {'train', 'val'} <= set(splits.values()) else {}
+    return splits if set(SPLITS) <= set(splits.values()) else {}
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .records import SPLITS, Annotations, Dataset, Image
+from ..engine.folders.splits import SPLITS
+from .records import Annotations, Dataset, Image
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from ..engine.folders.splits import SPLITS
 from .records import Dataset, Image, Object, Size
 from .source import Source, image_size, read_text, split_called, split_of
 
@@ -122,7 +123,7 @@ def _listed(content: dict, path: Path) -> list[str]:
 def _splits(source: Source) -> dict[Path, str | None]:
     """The splits that the folders name, otherwise lists such as train.txt."""
     splits = {path: split_of(path.relative_to(source.root)) for path in source.images}
-    if {'train', 'val'} <= set(splits.values()):
+    if set(SPLITS) <= set(splits.values()):
         return splits
     for path in source.having('.txt'):
         split = split_called(path.stem)
