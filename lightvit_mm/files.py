@@ -1,12 +1,15 @@
-"""File types, files in folders, and atomic writing; where the configs are."""
+"""File types, files in folders, reading, and atomic writing."""
 
+import codecs
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 PathLike = str | Path
 
@@ -64,6 +67,41 @@ def files_below(folder: Path, skip: Path | None = None) -> Iterator[Path]:
 def image_files(folder: Path, skip: Path | None = None) -> list[Path]:
     """The images of :func:`files_below`, sorted by path."""
     return sorted(path for path in files_below(folder, skip) if is_image(path.name))
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file in UTF-8, or in UTF-16 with a byte order mark.
+
+    Raises:
+        ValueError: If it has another encoding.
+    """
+    data = path.read_bytes()
+    # Editors on Windows write a byte order mark first.
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode('utf-16' if is_utf16 else 'utf-8-sig')
+    except UnicodeDecodeError:
+        text = '\0'
+    # Another encoding, such as Latin-1, would need a guess.
+    if '\0' in text:
+        raise ValueError(
+            f'{path} is neither UTF-8 nor UTF-16 with a byte order mark: save it '
+            'as UTF-8'
+        )
+    return text
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: If it is not JSON.
+    """
+    try:
+        # From bytes, json recognizes UTF-8, with a byte order mark too, and UTF-16.
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON: {error}') from error
 
 
 @contextmanager

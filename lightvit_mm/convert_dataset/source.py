@@ -1,7 +1,6 @@
 """The files of a dataset: looked up, read and measured."""
 
 import functools
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from ..engine.folders.splits import SPLIT_NAMES, SPLITS
-from ..files import files_below, is_image
+from ..files import files_below, is_image, read_text
 from .records import Size
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
@@ -184,31 +183,6 @@ def naming(entry: str) -> Iterator[None]:
         raise ValueError(f'{entry} has no {error}') from error
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f'{entry}: {error}') from error
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        ValueError: If it is not JSON.
-    """
-    try:
-        # From bytes, json recognizes UTF-8, with a byte-order mark too, and UTF-16.
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON: {error}') from error
-
-
-def read_text(path: Path) -> str:
-    """The content of a text file in UTF-8, without a byte-order mark.
-
-    Raises:
-        ValueError: If it has another encoding.
-    """
-    try:
-        return path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is not in UTF-8: {error}. Save it as UTF-8') from None
 
 
 def image_size(path: Path, declared: Any = None, entry: str = '') -> Size:

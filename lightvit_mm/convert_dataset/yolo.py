@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from ..engine.folders.splits import SPLITS
+from ..files import read_text
 from .records import Dataset, Image, Object, Size
-from .source import Source, image_size, read_text, split_called, split_of
+from .source import Source, image_size, split_called, split_of
 
 # Ultralytics accepts as much outside 0 to 1.
 TOLERANCE = 0.01

@@ -5,7 +5,7 @@ import os
 import posixpath
 from pathlib import Path
 
-from ...files import is_hidden
+from ...files import is_hidden, read_json
 from .splits import SET_DATA_ROOT, SPLITS, split_folder, split_it
 
 BOXES_ONLY = 'configs/finetune_faster_rcnn_lightvit_t.py'
@@ -57,18 +57,15 @@ def read(path: Path) -> dict:
         ValueError: If it is not UTF-8, is not in COCO format, or lacks images,
             annotations or categories.
     """
-    data = path.read_bytes()
-    encoding = json.detect_encoding(data)
+    with path.open('rb') as file:
+        encoding = json.detect_encoding(file.read(4))
     if encoding != 'utf-8':
-        # pycocotools reads the file as UTF-8 without a byte-order mark.
+        # pycocotools reads the file as UTF-8 without a byte order mark.
         raise ValueError(
             f'{path} is encoded as {encoding.upper()}, which pycocotools cannot '
-            'read: save it as UTF-8 without a byte-order mark (BOM)'
+            'read: save it as UTF-8 without a byte order mark (BOM)'
         )
-    try:
-        content = json.loads(data)
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON: {error}') from error
+    content = read_json(path)
     missing = [
         key
         for key in ('images', 'annotations', 'categories')

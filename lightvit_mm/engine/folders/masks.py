@@ -1,12 +1,11 @@
 """Folders of images, masks and classes.txt, for segmentation."""
 
-import codecs
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ...files import IMAGE_SUFFIXES, files_below
+from ...files import IMAGE_SUFFIXES, files_below, read_text
 from .splits import SET_DATA_ROOT
 
 # Pixels of this class are ignored in training and evaluation.
@@ -62,7 +61,7 @@ def read_mask_classes(path: Path) -> MaskClasses:
             'with --cfg-options data_root=FOLDER, to the folder that has the '
             'file.'
         )
-    lines = [line.strip() for line in _read_text(path).rstrip().splitlines()]
+    lines = [line.strip() for line in read_text(path).rstrip().splitlines()]
     if '' in lines:
         raise ValueError(
             f'Line {lines.index("") + 1} of {path} is empty, but should name '
@@ -71,23 +70,6 @@ def read_mask_classes(path: Path) -> MaskClasses:
     classes = _parse(lines, path)
     _check_names(classes.classes, path)
     return classes
-
-
-def _read_text(path: Path) -> str:
-    data = path.read_bytes()
-    # Editors on Windows write a byte-order mark first.
-    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = data.decode('utf-16' if is_utf16 else 'utf-8-sig')
-    except UnicodeDecodeError:
-        text = '\0'
-    # Another encoding, such as Latin-1, would need a guess.
-    if '\0' in text:
-        raise ValueError(
-            f'{path} is neither UTF-8 nor UTF-16 with a byte-order mark: save it '
-            'as UTF-8'
-        )
-    return text
 
 
 def _parse(lines: list[str], path: Path) -> MaskClasses:
