@@ -2,7 +2,7 @@
 
 import difflib
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,6 +105,18 @@ def type_name(cfg: dict) -> str:
     """Name of the class that a config builds, '' if it builds none."""
     kind = cfg.get('type', '')
     return getattr(kind, '__name__', str(kind).rpartition('.')[2])
+
+
+def reads_masks(pipelines: Any, metrics: Iterable[dict]) -> bool:
+    """Whether a transform or a metric of mmdet reads the masks of objects.
+
+    Args:
+        pipelines: Configs of transforms, nested as in a dataset.
+        metrics: Configs of metrics.
+    """
+    return any(step.get('with_mask') for step in walk(pipelines)) or any(
+        'segm' in (metric.get('metric') or ()) for metric in metrics
+    )
 
 
 class DatasetSlot(NamedTuple):
