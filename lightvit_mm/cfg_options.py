@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 from mmengine.utils import import_modules_from_strings
 
-from .config import close_to
 from .engine.own_data import OPTIONS, own_data_runner
+from .messages import close_to
 
 # What is read when a tool runs. Any other variable of a config file only serves
 # to compute these settings while the file is read.

@@ -1,8 +1,7 @@
 """Read configs; find their datasets and numbers of classes."""
 
-import difflib
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config, ConfigDict
 
 from .files import ROOT
+from .messages import close_to
 
 SPLITS = ('train', 'val', 'test')
 
@@ -83,12 +83,6 @@ def check_installed(module: str) -> None:
         raise ModuleNotFoundError(
             f'{module} is not installed: pip install {packages.get(module, module)}'
         )
-
-
-def close_to(name: str, known: Sequence[str]) -> str:
-    """A clause that lists known names similar to a mistyped one, or ''."""
-    matches = difflib.get_close_matches(name, known)
-    return ' (close to it: ' + ', '.join(matches) + ')' if matches else ''
 
 
 def walk(node: Any) -> Iterator[dict]:

@@ -5,7 +5,8 @@ import runpy
 import sys
 
 from lightvit_mm import cli
-from lightvit_mm.config import close_to, mim_folder
+from lightvit_mm.config import mim_folder
+from lightvit_mm.messages import close_to
 
 
 def parse_args() -> argparse.Namespace:

@@ -17,8 +17,9 @@ import numpy as np
 from mmengine.fileio import get
 
 from ..config import type_name, walk
+from ..messages import listed
 from .masks import RLE_AS_POLYGON, bounds, check_segmentation, fit
-from .report import Finding, Kind, listed
+from .report import Finding, Kind
 from .sources import Content, Objects, Picture, Source
 
 UNREADABLE = Kind(

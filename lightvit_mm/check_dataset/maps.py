@@ -12,8 +12,9 @@ from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
 
 from ..config import type_name, walk
+from ..messages import listed
 from .reading import Files, Reader, check_missing, reason
-from .report import Finding, Kind, listed
+from .report import Finding, Kind
 from .sources import Content, Objects, Source
 
 MAP_MISSING = Kind(
@@ -250,7 +251,7 @@ def _unknown(file: MapFile, num_classes: int | None, ignored: set[int]) -> str:
     if num_classes is None:
         return ''
     unknown = [
-        str(value)
+        value
         for value in file.values
         if not value.fits
         or not (0 <= value.label < num_classes or value.label in ignored)
@@ -275,7 +276,7 @@ def _check_variety(
     )
     of_ignored = (
         f'{num_ignored / counts.total():.0%} of all pixels are ignored (values '
-        f'{listed(map(str, ignored_values))})'
+        f'{listed(ignored_values)})'
         if ignored_values
         else 'no pixels are ignored'
     )

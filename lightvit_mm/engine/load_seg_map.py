@@ -7,6 +7,7 @@ from mmengine.fileio import get
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
+from ..messages import listed
 from ..registry import TRANSFORMS
 
 
@@ -61,10 +62,9 @@ class LoadSegMap(LoadAnnotations):
         unknown = np.unique(pixels[labels < 0])
         if unknown.size:
             form = '#{:06x}' if has_colours else '{}'
-            names = [form.format(value) for value in unknown[:5].tolist()]
-            more = f' and {unknown.size - 5} more' if unknown.size > 5 else ''
+            values = listed(map(form.format, unknown.tolist()), most=5)
             raise ValueError(
-                f'The mask {path} has the values {", ".join(names)}{more}, which '
+                f'The mask {path} has the values {values}, which '
                 'classes.txt does not list. Add them, with the name void to ignore '
                 'them'
             )

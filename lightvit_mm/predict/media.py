@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from ..files import written_whole
+from ..messages import listed
 from .sources import CODECS, Sources, mask_names
 
 # OpenCV, which reads the images, has a limit of 2**30 pixels. Pillow's is lower.
@@ -68,11 +69,10 @@ class ImageReader:
             if not cv2.haveImageReader(str(path))
         }
         self.paths = {n: path for n, path in paths.items() if n not in foreign}
-        shown = ', '.join(map(str, list(foreign.values())[:3]))
-        more = f' and {len(foreign) - 3} more' if len(foreign) > 3 else ''
+        shown = listed(foreign.values(), most=3)
         for name in foreign:
             fault = 'not an image, or damaged; remove or replace it, or add --skip-bad'
-            damaged.add(name, ValueError(f'{shown}{more}: {fault}'))
+            damaged.add(name, ValueError(f'{shown}: {fault}'))
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -6,6 +6,7 @@ import posixpath
 from pathlib import Path
 
 from ...files import is_hidden, read_json
+from ...messages import listed
 from .splits import SET_DATA_ROOT, SPLITS, split_folder, split_it
 
 BOXES_ONLY = 'configs/finetune_faster_rcnn_lightvit_t.py'
@@ -34,7 +35,7 @@ def annotation_file(root: Path, split: str) -> Path:
         raise ValueError(
             f'There should be one *.json with {split!r} in its name in {root} '
             f'or {root / "annotations"}, or one in {split_folder(root, split)}, but '
-            f'there are {len(found)}. All *.json files: {_listed(seen)}. '
+            f'there are {len(found)}. All *.json files: {listed(seen)}. '
             f'{SET_DATA_ROOT}a folder with COCO annotations such as train.json '
             f'and val.json.{hint}'
         )
@@ -43,11 +44,6 @@ def annotation_file(root: Path, split: str) -> Path:
 
 def _json_files(folder: Path) -> list[Path]:
     return [path for path in folder.glob('*.json') if not is_hidden(path.name)]
-
-
-def _listed(paths: list[Path], most: int = 9) -> str:
-    shown = ', '.join(map(str, paths[:most])) or 'none'
-    return shown + (f' and {len(paths) - most} more' if len(paths) > most else '')
 
 
 def read(path: Path) -> dict:
