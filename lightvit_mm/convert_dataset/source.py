@@ -9,14 +9,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import mmcv
+from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from ..engine.folders.splits import SPLIT_NAMES, SPLITS
 from ..files import files_below, is_image, read_text
 from .records import Size
 
-_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 # The split of images that VOC's lists leave out.
 IN_NO_LIST = 'neither train.txt nor val.txt'
 
@@ -214,7 +213,7 @@ def image_size(path: Path, declared: Any = None, entry: str = '') -> Size:
 def _image_size(path: Path) -> tuple[Size, bool]:
     try:
         with PillowImage.open(path) as image:
-            if image.getexif().get(_ORIENTATION, 1) == 1:
+            if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
                 return image.size, False
     except (UnidentifiedImageError, PillowImage.DecompressionBombError):
         pass  # Pillow does not know the format or finds it too large: decode it.

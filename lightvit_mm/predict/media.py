@@ -12,9 +12,10 @@ import mmcv
 import numpy as np
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..files import written_whole
+from ..images import is_cut_short
 from ..messages import listed
 from .sources import CODECS, Sources, mask_names
 
@@ -338,16 +339,12 @@ def _tell_if_dark(path: Path, image: np.ndarray) -> bool:
 
 
 def _is_cut_short(path: Path) -> bool:
-    """Whether it is a truncated JPEG, the rest of which OpenCV would make up."""
-    if path.suffix.lower() not in ('.jpeg', '.jpg'):
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError:
         return False
-    with Image.open(path) as image:
-        image.draft('L', (1, 1))  # an eighth of the size, for speed
-        try:
-            image.load()
-        except OSError:
-            return True
-    return False
+    with image:
+        return is_cut_short(image)
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE, EXTRASAMPLES
 
 KEY = 'lightvit_mm'
 SUFFIXES = '.bmp .jpeg .jpg .pgm .png .ppm .tif .tiff .webp'
@@ -209,7 +210,9 @@ def colours(image: Image.Image) -> np.ndarray:
     elif image.mode in ('I', 'F'):
         raise ValueError('pixels of 32 bits, expected 8 or 16')
     elif image.format == 'TIFF' and image.mode == 'RGBA':
-        bits, alpha = (image.tag_v2.get(tag, (0,))[0] for tag in (258, 338))
+        bits, alpha = (
+            image.tag_v2.get(tag, (0,))[0] for tag in (BITSPERSAMPLE, EXTRASAMPLES)
+        )
         if bits == 8 and alpha:
             # In this format alone, what is transparent is black.
             return np.array(upright.convert('RGBa'))[..., :3]
