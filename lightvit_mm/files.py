@@ -13,6 +13,10 @@ from typing import Any
 
 PathLike = str | Path
 
+# Of the folders of drafts, next to what they replace: a move is atomic only within a
+# file system.
+_PREFIX = '.writing_'
+
 _PACKAGE = Path(__file__).parent
 _MIM = _PACKAGE / '.mim'
 # The folder of configs/ and model-index.yml: of the wheel, or of the repository.
@@ -117,13 +121,33 @@ def written_whole(path: Path, *suffixes: str) -> Iterator[Path]:
         OSError: If the folder cannot be created or written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a move is atomic only within a file system.
     with TemporaryDirectory(prefix=_prefix(path), dir=path.parent) as folder:
         draft = Path(folder, path.name)
         yield draft
         for suffix in suffixes:
             os.replace(draft.with_suffix(suffix), path.with_suffix(suffix))
         os.replace(draft, path)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to write to, which becomes ``path`` if nothing fails.
+
+    Raises:
+        FileExistsError: If there is something at ``path`` but an empty folder.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(
+            f'{path} already exists. Remove it, or name another folder for the result'
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=_PREFIX, dir=path.parent) as folder:
+        draft = Path(folder, 'dataset')
+        draft.mkdir()
+        yield draft
+        if path.exists():
+            path.rmdir()  # Windows does not replace folders.
+        draft.rename(path)
 
 
 def remove_drafts(path: Path) -> None:
@@ -137,4 +161,4 @@ def remove_drafts(path: Path) -> None:
 
 def _prefix(path: Path) -> str:
     # Not the name itself, which may be as long as the file system allows.
-    return f'.writing_{hashlib.sha1(path.name.encode()).hexdigest()[:12]}_'
+    return f'{_PREFIX}{hashlib.sha1(path.name.encode()).hexdigest()[:12]}_'

@@ -5,12 +5,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from ..engine.folders.splits import SPLITS
+from ..files import new_folder
 from .formats import FOLDERS, FORMATS, detect
 from .records import Annotations, Dataset, Image
 from .source import Source, naming
 from .split import choose_val
 from .summary import summarize
-from .write import new_folder, write
+from .write import write
 
 
 def convert(
