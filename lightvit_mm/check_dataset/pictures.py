@@ -113,8 +113,10 @@ class ImageReader(NamedTuple):
         # Other backends may read formats and sizes that Pillow refuses.
         except (UnidentifiedImageError, Image.DecompressionBombError):
             return ImageFile(_digest(data), loaded, loaded)
+        if is_cut_short(io.BytesIO(data)):
+            raise ValueError('the file is truncated')
         with header:
-            file = ImageFile(
+            return ImageFile(
                 _digest(data),
                 header.size,
                 loaded,
@@ -122,9 +124,6 @@ class ImageReader(NamedTuple):
                 self.follows_exif,
                 _reduction(header, data, pixels),
             )
-            if is_cut_short(header):
-                raise ValueError('the file is truncated')
-        return file
 
 
 def read_digest(path: str) -> ImageFile:

@@ -12,7 +12,7 @@ import mmcv
 import numpy as np
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..files import written_whole
 from ..images import is_cut_short
@@ -292,7 +292,7 @@ def _read(path: Path, load: Compose) -> dict:
     """
     try:
         loaded = load(dict(img_path=str(path), img_id=0))
-        fault = 'is damaged' if loaded is None or _is_cut_short(path) else None
+        fault = 'is damaged' if loaded is None or is_cut_short(path) else None
     # Each decoder raises its own exceptions.
     except Exception as error:
         fault = _fault(path, error)
@@ -336,15 +336,6 @@ def _tell_if_dark(path: Path, image: np.ndarray) -> bool:
         level=logging.WARNING,
     )
     return True
-
-
-def _is_cut_short(path: Path) -> bool:
-    try:
-        image = Image.open(path)
-    except UnidentifiedImageError:
-        return False
-    with image:
-        return is_cut_short(image)
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:
