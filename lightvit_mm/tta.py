@@ -29,7 +29,7 @@ def augment_test(cfg: Config) -> None:
     Raises:
         ValueError: If the model predicts masks of instances.
     """
-    if any(not part.keys().isdisjoint(_MASKS) for part in walk(cfg.model)):
+    if any(part.get(key) for part in walk(cfg.model) for key in _MASKS):
         raise ValueError(
             '--tta needs a model without masks of instances, such as '
             'configs/retinanet_lightvit_t_1x.py: mmdet merges only boxes'

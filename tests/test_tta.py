@@ -172,6 +172,13 @@ def test_the_config_can_set_the_augmentation():
     assert cfg.val_dataloader.dataset.pipeline != steps
 
 
+def test_a_mask_rcnn_without_its_mask_head_is_augmented():
+    pytest.importorskip('mmdet')
+    cfg = read_config('lightvit_mm::finetune_faster_rcnn_lightvit_t.py')
+    augment_test(cfg)
+    assert cfg.model.type == 'DetTTAModel'
+
+
 def test_masks_of_own_data_are_read_as_without_augmentation():
     pytest.importorskip('mmseg')
     cfg = read_config('lightvit_mm::finetune_semantic_fpn_lightvit_t.py')
