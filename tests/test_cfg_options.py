@@ -237,6 +237,13 @@ def test_new_settings_are_allowed(option):
     assert last == '_delete_' or node[last] == 1
 
 
+def test_a_value_can_be_replaced_by_settings():
+    cfg = read(DETECTOR)
+    place = 'model.backbone.arch'
+    merge(cfg, {f'{place}._delete_': True, f'{place}.depths': (1, 1, 1)})
+    assert cfg.model.backbone.arch == dict(depths=(1, 1, 1))
+
+
 def test_modules_of_an_option_are_imported(tmp_path, monkeypatch):
     (tmp_path / 'my_dataset.py').write_text('')
     monkeypatch.syspath_prepend(tmp_path)

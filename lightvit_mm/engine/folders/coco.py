@@ -35,7 +35,7 @@ def annotation_file(root: Path, split: str) -> Path:
         raise ValueError(
             f'There should be one *.json with {split!r} in its name in {root} '
             f'or {root / "annotations"}, or one in {split_folder(root, split)}, but '
-            f'there are {len(found)}. All *.json files: {listed(seen)}. '
+            f'there are {len(found)}. All *.json files: {listed(seen, most=9)}. '
             f'{SET_DATA_ROOT}a folder with COCO annotations such as train.json '
             f'and val.json.{hint}'
         )
