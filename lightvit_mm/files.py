@@ -36,7 +36,7 @@ IMAGE_SUFFIXES = (
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is no data, such as ._x.jpg of macOS."""
+    """Whether a file or folder of this name holds no data, such as macOS's ._x.jpg."""
     return name.startswith('.') or name == '__MACOSX'
 
 

@@ -36,13 +36,13 @@ UNKNOWN_VALUE = Kind(
 )
 ONLY_255 = Kind(
     'segmentation maps with only one class and 255, which is ignored',
-    'Every model reaches a mIoU of 100. If 255 is a class: with a config for your '
+    'Every model reaches an mIoU of 100. If 255 is a class: with a config for your '
     "own data, write '0: background' and '255: road' as lines of classes.txt; with "
     'another config, save the maps with 1 in place of 255',
 )
 ONE_CLASS = Kind(
     'segmentation maps with only one class',
-    'Every model reaches a mIoU of 100. Check the values of the maps, and whether '
+    'Every model reaches an mIoU of 100. Check the values of the maps, and whether '
     'the dataset should ignore some with reduce_zero_label or its classes',
 )
 NO_CLASS = Kind(
@@ -264,7 +264,7 @@ def _unknown(file: MapFile, num_classes: int | None, ignored: set[int]) -> str:
 def _check_variety(
     content: Content, values: list[Value], ignored: set[int]
 ) -> Iterator[Finding]:
-    """Find maps that together hold less than two classes."""
+    """Find maps that together hold fewer than two classes."""
     counts = Counter()
     for value in values:
         counts[value.label] += value.count

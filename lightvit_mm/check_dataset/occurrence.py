@@ -61,7 +61,7 @@ def check_trained(
     num_trained = sum(
         name != IGNORED and images > 0 for name, (images, *_) in in_train.items()
     )
-    # Of a training set with too few classes, other findings say why.
+    # Other findings explain a training set with too few classes.
     if num_trained < (2 if content.has_maps else 1):
         return
     for i, (name, (images, *_)) in enumerate(count_classes([content]).items()):

@@ -114,7 +114,9 @@ def _leave_out_tests(dataset: Dataset) -> None:
             image.split = None
     dataset.images = kept
     if not kept:
-        raise ValueError('There are only images of test: rename the folder or list')
+        raise ValueError(
+            'There are only images of test: rename its folder or list to train'
+        )
 
 
 def _names(images: list[Image]) -> dict[Image, str]:

@@ -193,7 +193,7 @@ def image_size(path: Path, declared: Any = None, entry: str = '') -> Size:
         entry: What declares it, for the message.
 
     Raises:
-        ValueError: If the file is no image, or its size is not the declared one.
+        ValueError: If the file is not an image, or its size is not the declared one.
     """
     size, is_rotated = _image_size(path)
     if declared and all(declared) and tuple(map(int, declared)) != size:

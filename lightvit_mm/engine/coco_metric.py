@@ -24,7 +24,7 @@ class CocoMetric(MMDetCocoMetric):
             self._number_from_1()
             print_log(
                 f'{kwargs["ann_file"]} has an annotation with id 0, which '
-                'pycocotools takes for none: numbered from 1 for the evaluation',
+                'pycocotools takes for no match: all are numbered from 1 here',
                 logger='current',
             )
 

@@ -124,7 +124,7 @@ class ClassFolderRunner(OwnDataRunner):
 
     It sets the folders of the datasets. It sets ``num_classes`` of the head and
     the data preprocessor to the number of class folders. Hidden folders such as
-    .ipynb_checkpoints are no classes.
+    .ipynb_checkpoints are not classes.
     """
 
     layout = 'images in train/CLASS/ and val/CLASS/.'

@@ -84,15 +84,15 @@ class ImageReader:
         Raises:
             ValueError: If an image cannot be read, unless such files are skipped.
         """
-        has_told = False
+        has_warned = False
         for name, path in self.paths.items():
             try:
                 loaded = _read(path, self.load)
             except ValueError as error:
                 self.damaged.add(name, error)
                 continue
-            if not has_told:
-                has_told = _tell_if_dark(path, loaded['img'])
+            if not has_warned:
+                has_warned = _warn_if_dark(path, loaded['img'])
             yield name, loaded
 
 
@@ -317,11 +317,11 @@ def _fault(path: Path, error: Exception) -> str:
     return f'has pixels of type {pixels.dtype}, expected 8 or 16 bits'
 
 
-def _tell_if_dark(path: Path, image: np.ndarray) -> bool:
-    """Print a note on an image of 16 bits that is nearly black in 8 bits.
+def _warn_if_dark(path: Path, image: np.ndarray) -> bool:
+    """Warn of an image of 16 bits that is nearly black in 8 bits.
 
     Returns:
-        Whether there was anything to tell.
+        Whether it warned.
     """
     if image.dtype != np.uint8 or image.max() >= DARK:
         return False

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageOps
 from PIL.TiffImagePlugin import BITSPERSAMPLE, EXTRASAMPLES
 
 KEY = 'lightvit_mm'
+DARK = 2**14  # Without a value above it, an image of 16 bits looks nearly black.
 SUFFIXES = '.bmp .jpeg .jpg .pgm .png .ppm .tif .tiff .webp'
 # The limit in training, which is OpenCV's. Pillow's own is below 2**28.
 Image.MAX_IMAGE_PIXELS = 2**30
@@ -200,7 +201,7 @@ def colours(image: Image.Image) -> np.ndarray:
     is_16_bit = image.mode == 'I' and image.format in ('PNG', 'PPM')
     if is_16_bit or image.mode.startswith('I;16'):
         grey = np.asarray(upright).astype(np.uint16)
-        if grey.max() < 2**14:
+        if grey.max() < DARK:
             print(
                 f'  note: it has 16 bits, but only values from {grey.min()} to '
                 f'{grey.max()} of 65535: it is nearly black here, and in training'

@@ -31,7 +31,7 @@ def split_folder(parent: Path, split: str) -> Path:
 
 
 def split_it(root: Path) -> str:
-    """The sentence that tells how to split a dataset."""
+    """The sentence that says how to split a dataset."""
     return (
         'Split it into train and val: '
         f'python tools/convert_dataset.py {root} OUT --val 0.2'
