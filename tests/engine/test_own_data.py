@@ -431,6 +431,19 @@ def test_some_files_in_other_case_are_shown(scenes):
         completed(DETECTOR, scenes)
 
 
+@pytest.mark.parametrize('name', ['/home/me/{}', 'images\\{}', r'C:\data\{}'])
+def test_paths_of_another_computer_are_explained(name, scenes):
+    def rename(content):
+        for image in content['images']:
+            image['file_name'] = name.format(image['file_name'])
+
+    rewrite(annotation_file(scenes, 'train'), rename)
+    with pytest.raises(FileNotFoundError) as error:
+        completed(DETECTOR, scenes)
+    assert 'There is train/images/0000.jpg: each file_name should' in str(error.value)
+    assert f'python tools/convert_dataset.py {scenes} OUT' in str(error.value)
+
+
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-le'])
 def test_json_that_pycocotools_cannot_read_is_named(encoding, scenes):
     path = annotation_file(scenes, 'val')
