@@ -75,9 +75,9 @@ class Report:
         return '\n\n'.join(filter(None, parts))
 
 
-def listed(names: Iterable[str], most: int = 10) -> str:
+def listed(names: Iterable[object], most: int = 10) -> str:
     """Names in one line: the first ones and how many follow, or 'none'."""
-    names = list(names)
+    names = list(map(str, names))
     rest = f' and {len(names) - most} more' if len(names) > most else ''
     return (', '.join(names[:most]) or 'none') + rest
 
