@@ -400,6 +400,16 @@ def test_one_file_for_all_names_the_command_that_splits_it(file, digits, tmp_pat
         completed(DETECTOR, tmp_path)
 
 
+@pytest.mark.parametrize('names', [['1.xml', '2.xml'], ['1.json', '2.json']])
+def test_other_formats_are_to_be_converted(names, tmp_path):
+    for name in names:
+        (tmp_path / name).write_text('{}')
+    with pytest.raises(
+        ValueError, match=f'Another format.* tools/convert_dataset.py {tmp_path} OUT'
+    ):
+        completed(DETECTOR, tmp_path)
+
+
 def test_many_json_files_are_not_all_listed(digits, tmp_path):
     """As of labelme: one next to each image."""
     write_scenes(digits, tmp_path, ('train', 'val'), ('train.json', 'val/x.json'))

@@ -31,7 +31,14 @@ def annotation_file(root: Path, split: str) -> Path:
         found = sorted(_json_files(split_folder(root, split)))
         seen += found
     if len(found) != 1:
-        hint = f' One file for all images? {split_it(root)}' if len(seen) == 1 else ''
+        hint = ''
+        if len(seen) == 1:
+            hint = f' One file for all images? {split_it(root)}'
+        elif not found:
+            hint = (
+                ' Another format, such as labelme, Pascal VOC or YOLO? Convert it: '
+                f'python tools/convert_dataset.py {root} OUT'
+            )
         raise ValueError(
             f'There should be one *.json with {split!r} in its name in {root} '
             f'or {root / "annotations"}, or one in {split_folder(root, split)}, but '
