@@ -52,15 +52,18 @@ def merge(cfg: Config, options: Mapping[str, Any]) -> None:
         read |= set(OPTIONS)
     if 'data_preprocessor' in (cfg.get('model') or {}):
         read.remove('data_preprocessor')
+    replaced = {
+        path.removesuffix('._delete_') for path in options if path.endswith('._delete_')
+    }
     for path in options:
-        _check(path, cfg, read, options)
+        _check(path, cfg, read, replaced)
     cfg.merge_from_dict(dict(options))
     if any(path.startswith('custom_imports') for path in options):
         # mmengine imports them while it reads the file.
         import_modules_from_strings(**cfg.custom_imports)
 
 
-def _check(path: str, cfg: Config, read: set[str], options: Mapping[str, Any]) -> None:
+def _check(path: str, cfg: Config, read: set[str], replaced: set[str]) -> None:
     first, *keys = path.split('.')
     if first not in read:
         raise ValueError(f'--cfg-options {path}{_not_read(path, cfg, read)}')
@@ -68,8 +71,8 @@ def _check(path: str, cfg: Config, read: set[str], options: Mapping[str, Any]) -
         return
     node, place = cfg[first], first
     for i, key in enumerate(keys):
-        if options.get(f'{place}._delete_'):
-            return  # What is there is replaced.
+        if place in replaced:  # any value, by a new dict
+            return
         if isinstance(node, list) and not (key.isdigit() and int(key) < len(node)):
             raise ValueError(
                 f'--cfg-options {path}: {place} is a list with the indices 0 to '

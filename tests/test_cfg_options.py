@@ -237,11 +237,14 @@ def test_new_settings_are_allowed(option):
     assert last == '_delete_' or node[last] == 1
 
 
-def test_a_value_can_be_replaced_by_settings():
+def test_a_value_is_replaced_by_a_dict():
     cfg = read(DETECTOR)
-    place = 'model.backbone.arch'
-    merge(cfg, {f'{place}._delete_': True, f'{place}.depths': (1, 1, 1)})
+    arch = 'model.backbone.arch'
+    merge(cfg, {f'{arch}._delete_': True, f'{arch}.depths': (1, 1, 1)})
     assert cfg.model.backbone.arch == dict(depths=(1, 1, 1))
+    assert "set model.backbone.arch='tiny' as a whole" in refused(
+        DETECTOR, f'{arch}.depths'
+    )
 
 
 def test_modules_of_an_option_are_imported(tmp_path, monkeypatch):

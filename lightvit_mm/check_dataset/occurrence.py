@@ -42,7 +42,7 @@ def count_classes(contents: Iterable[Content]) -> dict[str, np.ndarray]:
 
 def class_names(content: Content) -> tuple[str, ...]:
     """The names of the classes, or their numbers if they have no names."""
-    return content.classes or tuple(map(str, range(content.num_classes)))
+    return tuple(map(str, content.classes or range(content.num_classes)))
 
 
 def check_trained(

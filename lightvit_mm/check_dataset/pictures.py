@@ -101,6 +101,8 @@ class ImageReader(NamedTuple):
             Exception: If it is missing or broken, or training could not load it.
         """
         data = get(path)
+        if not data:
+            raise ValueError('the file is empty')
         pixels = mmcv.imfrombytes(data, flag=self.color_type, backend=self.backend)
         if pixels is None:
             raise ValueError(

@@ -4,6 +4,7 @@ import json
 import os
 import posixpath
 from pathlib import Path
+from typing import Any
 
 from ...files import is_hidden, read_json
 from ...messages import listed
@@ -31,7 +32,14 @@ def annotation_file(root: Path, split: str) -> Path:
         found = sorted(_json_files(split_folder(root, split)))
         seen += found
     if len(found) != 1:
-        hint = f' One file for all images? {split_it(root)}' if len(seen) == 1 else ''
+        hint = ''
+        if len(seen) == 1:
+            hint = f' One file for all images? {split_it(root)}'
+        elif not found:
+            hint = (
+                ' Another format, such as labelme, Pascal VOC or YOLO? Convert it: '
+                f'python tools/convert_dataset.py {root} OUT'
+            )
         raise ValueError(
             f'There should be one *.json with {split!r} in its name in {root} '
             f'or {root / "annotations"}, or one in {split_folder(root, split)}, but '
@@ -72,6 +80,14 @@ def read(path: Path) -> dict:
             f'{path} is not in COCO format, or empty: it has no {", ".join(missing)}'
         )
     return content
+
+
+def can_match(annotation_id: Any) -> bool:
+    """Whether pycocotools can store the id of a matched annotation.
+
+    It does so in an array of numbers, where 0 stands for no match.
+    """
+    return isinstance(annotation_id, (int, float)) and annotation_id != 0
 
 
 def common_categories(
@@ -154,7 +170,7 @@ def image_folder(
     if not holding:
         raise FileNotFoundError(
             f'{names[0]}, an image of {annotation_file}, is in none of the '
-            f'folders of {root}: {", ".join(folders)}{_other_case(names[0], files)}'
+            f'folders of {root}: {", ".join(folders)}{_similar(root, names[0], files)}'
         )
     missing = {
         folder: [name for name in names if _join(folder, name) not in files]
@@ -166,7 +182,7 @@ def image_folder(
         raise FileNotFoundError(
             f'{root / folder} lacks {len(missing[folder])} of the '
             f'{len(names)} images of {annotation_file}; the first is '
-            f'{missing[folder][0]}{_other_case(missing[folder][0], files)}'
+            f'{missing[folder][0]}{_similar(root, missing[folder][0], files)}'
         )
     named = [folder for folder in found if split in folder.lower()]
     if len(found) > 1 and len(named) != 1:
@@ -178,10 +194,18 @@ def image_folder(
     return found[0] if len(found) == 1 else named[0]
 
 
-def _other_case(name: str, files: set[str]) -> str:
-    """A clause that shows a file whose name differs only in upper and lower case."""
+def _similar(root: Path, name: str, files: set[str]) -> str:
+    """A sentence about a file of another case, or of the same name elsewhere."""
     wanted = posixpath.normpath(name).lower()
     for file in sorted(files):
         if f'/{file.lower()}'.endswith(f'/{wanted}'):
             return f'. There is {file}: upper and lower case have to be the same'
+    last = posixpath.basename(name.replace('\\', '/'))
+    for file in sorted(files):
+        if posixpath.basename(file) == last:
+            return (
+                f'. There is {file}: each file_name should be the path from one '
+                'folder, the same for all images of a split. This corrects them: '
+                f'python tools/convert_dataset.py {root} OUT'
+            )
     return ''
