@@ -209,6 +209,9 @@ def draw_predictions(
     Raises:
         ValueError: If the config has no visualization hook.
     """
+    if show_dir is not None:
+        # mmdet would put a relative one into the work dir.
+        show_dir = os.path.abspath(show_dir)
     hook = cfg.default_hooks.get('visualization', {})
     options = {
         'DetVisualizationHook': dict(

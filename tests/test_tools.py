@@ -109,7 +109,7 @@ def test_a_detector_is_trained_tested_and_drawn(config, tmp_path):
         tmp_path,
     )
     assert re.search(r'coco/bbox_mAP_50: \d', log)
-    assert len(list(tmp_path.glob('work_dirs/**/drawn/*.jpg'))) == 4
+    assert len(list(tmp_path.glob('drawn/*.jpg'))) == 4
     # Masks are compressed.
     masks = load(tmp_path / 'predictions.pkl')[0]['pred_instances']['masks']
     assert masks and masks[0].keys() == {'size', 'counts'}
