@@ -12,7 +12,7 @@ from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
 
 from ..config import type_name, walk
-from .reading import Files, Reader, check_missing, reason
+from .reading import Files, Reader, check_missing, read_bytes, reason
 from .report import Finding, Kind, listed
 from .sources import Content, Objects, Source
 
@@ -115,7 +115,7 @@ class MapReader:
             Exception: If it is missing or broken.
         """
         backend = self.transform.imdecode_backend
-        stored = mmcv.imfrombytes(get(path), flag='unchanged', backend=backend)
+        stored = mmcv.imfrombytes(read_bytes(path), flag='unchanged', backend=backend)
         if stored is None:
             raise ValueError(f'{backend} cannot decode it')
         stored = stored.squeeze()

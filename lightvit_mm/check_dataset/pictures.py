@@ -11,7 +11,7 @@ from mmengine.fileio import get
 from PIL import Image, UnidentifiedImageError
 
 from ..config import type_name
-from .reading import Files, Reader, check_missing, reason
+from .reading import Files, Reader, check_missing, read_bytes, reason
 from .report import Finding, Kind
 from .sources import Content, Picture, Source
 
@@ -100,7 +100,7 @@ class ImageReader(NamedTuple):
         Raises:
             Exception: If it is missing or broken, or training could not load it.
         """
-        data = get(path)
+        data = read_bytes(path)
         pixels = mmcv.imfrombytes(data, flag=self.color_type, backend=self.backend)
         if pixels is None:
             raise ValueError(
