@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 from mmengine.utils import import_modules_from_strings
 
-from .config import close_to
 from .engine.own_data import OPTIONS, own_data_runner
+from .messages import close_to
 
 # What is read when a tool runs. Any other variable of a config file only serves
 # to compute these settings while the file is read.
@@ -52,15 +52,18 @@ def merge(cfg: Config, options: Mapping[str, Any]) -> None:
         read |= set(OPTIONS)
     if 'data_preprocessor' in (cfg.get('model') or {}):
         read.remove('data_preprocessor')
+    replaced = {
+        path.removesuffix('._delete_') for path in options if path.endswith('._delete_')
+    }
     for path in options:
-        _check(path, cfg, read)
+        _check(path, cfg, read, replaced)
     cfg.merge_from_dict(dict(options))
     if any(path.startswith('custom_imports') for path in options):
         # mmengine imports them while it reads the file.
         import_modules_from_strings(**cfg.custom_imports)
 
 
-def _check(path: str, cfg: Config, read: set[str]) -> None:
+def _check(path: str, cfg: Config, read: set[str], replaced: set[str]) -> None:
     first, *keys = path.split('.')
     if first not in read:
         raise ValueError(f'--cfg-options {path}{_not_read(path, cfg, read)}')
@@ -68,6 +71,8 @@ def _check(path: str, cfg: Config, read: set[str]) -> None:
         return
     node, place = cfg[first], first
     for i, key in enumerate(keys):
+        if place in replaced:  # any value, by a new dict
+            return
         if isinstance(node, list) and not (key.isdigit() and int(key) < len(node)):
             raise ValueError(
                 f'--cfg-options {path}: {place} is a list with the indices 0 to '

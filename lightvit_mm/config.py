@@ -1,15 +1,15 @@
 """Read configs; find their datasets and numbers of classes."""
 
-import difflib
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
-from .compat.configs import ROOT
+from .files import ROOT
+from .messages import close_to
 
 SPLITS = ('train', 'val', 'test')
 
@@ -63,8 +63,17 @@ def _where(error: SyntaxError) -> tuple[str, int]:
 def _config_folder(package: str) -> Path:
     if package == __package__:
         return ROOT / 'configs'
+    return mim_folder(package) / 'configs'
+
+
+def mim_folder(package: str) -> Path:
+    """The folder of an installed package's configs and tools.
+
+    Raises:
+        ModuleNotFoundError: If the package is not installed.
+    """
     check_installed(package)
-    return Path(find_spec(package).origin).parent / '.mim/configs'
+    return Path(find_spec(package).origin).parent / '.mim'
 
 
 def check_installed(module: str) -> None:
@@ -74,12 +83,6 @@ def check_installed(module: str) -> None:
         raise ModuleNotFoundError(
             f'{module} is not installed: pip install {packages.get(module, module)}'
         )
-
-
-def close_to(name: str, known: Sequence[str]) -> str:
-    """A clause that lists known names similar to a mistyped one, or ''."""
-    matches = difflib.get_close_matches(name, known)
-    return ' (close to it: ' + ', '.join(matches) + ')' if matches else ''
 
 
 def walk(node: Any) -> Iterator[dict]:
@@ -96,6 +99,18 @@ def type_name(cfg: dict) -> str:
     """Name of the class that a config builds, '' if it builds none."""
     kind = cfg.get('type', '')
     return getattr(kind, '__name__', str(kind).rpartition('.')[2])
+
+
+def reads_masks(pipelines: Any, metrics: Iterable[dict]) -> bool:
+    """Whether a transform or a metric of mmdet reads the masks of objects.
+
+    Args:
+        pipelines: Configs of transforms, nested as in a dataset.
+        metrics: Configs of metrics.
+    """
+    return any(step.get('with_mask') for step in walk(pipelines)) or any(
+        'segm' in (metric.get('metric') or ()) for metric in metrics
+    )
 
 
 class DatasetSlot(NamedTuple):

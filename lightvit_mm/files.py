@@ -1,14 +1,26 @@
-"""File types, files in folders, and atomic writing."""
+"""File types, files in folders, reading, and atomic writing."""
 
+import codecs
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 PathLike = str | Path
+
+# Of the folders of drafts, next to what they replace: a move is atomic only within a
+# file system.
+_PREFIX = '.writing_'
+
+_PACKAGE = Path(__file__).parent
+_MIM = _PACKAGE / '.mim'
+# The folder of configs/ and model-index.yml: of the wheel, or of the repository.
+ROOT = _MIM if _MIM.is_dir() else _PACKAGE.parent
 
 IMAGE_SUFFIXES = (
     '.bmp',
@@ -24,7 +36,7 @@ IMAGE_SUFFIXES = (
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is no data, such as ._x.jpg of macOS."""
+    """Whether a file or folder of this name holds no data, such as macOS's ._x.jpg."""
     return name.startswith('.') or name == '__MACOSX'
 
 
@@ -33,25 +45,67 @@ def is_below(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def image_files(folder: Path, skip: Path | None = None) -> list[Path]:
-    """The images in a folder and its subfolders, sorted by path.
+def is_image(name: str) -> bool:
+    """Whether a file of this name is an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def files_below(folder: Path, skip: Path | None = None) -> Iterator[Path]:
+    """The files in a folder and its subfolders, without hidden ones.
+
+    They are sorted by name, those of a folder before those of its subfolders.
+    Links to folders are followed.
 
     Args:
-        folder: The folder. Hidden files and folders in it are skipped.
-        skip: Folder whose images are skipped.
+        folder: The folder.
+        skip: Folder whose files are left out.
     """
-    images = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not is_hidden(name)]
+    for parent, folders, names in os.walk(folder, followlinks=True):
         if skip is not None and is_below(Path(parent), skip):
             folders.clear()
             continue
-        images += [
-            Path(parent, name)
-            for name in names
-            if not is_hidden(name) and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    return sorted(images)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield from (Path(parent, n) for n in sorted(names) if not is_hidden(n))
+
+
+def image_files(folder: Path, skip: Path | None = None) -> list[Path]:
+    """The images of :func:`files_below`, sorted by path."""
+    return sorted(path for path in files_below(folder, skip) if is_image(path.name))
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file in UTF-8, or in UTF-16 with a byte order mark.
+
+    Raises:
+        ValueError: If it has another encoding.
+    """
+    data = path.read_bytes()
+    # Editors on Windows write a byte order mark first.
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode('utf-16' if is_utf16 else 'utf-8-sig')
+    except UnicodeDecodeError:
+        text = '\0'
+    # Another encoding, such as Latin-1, would need a guess.
+    if '\0' in text:
+        raise ValueError(
+            f'{path} is neither UTF-8 nor UTF-16 with a byte order mark: save it '
+            'as UTF-8'
+        )
+    return text
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: If it is not JSON.
+    """
+    try:
+        # From bytes, json recognizes UTF-8, with a byte order mark too, and UTF-16.
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON: {error}') from error
 
 
 @contextmanager
@@ -67,13 +121,33 @@ def written_whole(path: Path, *suffixes: str) -> Iterator[Path]:
         OSError: If the folder cannot be created or written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a move is atomic only within a file system.
     with TemporaryDirectory(prefix=_prefix(path), dir=path.parent) as folder:
         draft = Path(folder, path.name)
         yield draft
         for suffix in suffixes:
             os.replace(draft.with_suffix(suffix), path.with_suffix(suffix))
         os.replace(draft, path)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to write to, which becomes ``path`` if nothing fails.
+
+    Raises:
+        FileExistsError: If there is something at ``path`` but an empty folder.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(
+            f'{path} already exists. Remove it, or name another folder for the result'
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=_PREFIX, dir=path.parent) as folder:
+        draft = Path(folder, 'dataset')
+        draft.mkdir()
+        yield draft
+        if path.exists():
+            path.rmdir()  # Windows does not replace folders.
+        draft.rename(path)
 
 
 def remove_drafts(path: Path) -> None:
@@ -87,4 +161,4 @@ def remove_drafts(path: Path) -> None:
 
 def _prefix(path: Path) -> str:
     # Not the name itself, which may be as long as the file system allows.
-    return f'.writing_{hashlib.sha1(path.name.encode()).hexdigest()[:12]}_'
+    return f'{_PREFIX}{hashlib.sha1(path.name.encode()).hexdigest()[:12]}_'

@@ -237,6 +237,16 @@ def test_new_settings_are_allowed(option):
     assert last == '_delete_' or node[last] == 1
 
 
+def test_a_value_is_replaced_by_a_dict():
+    cfg = read(DETECTOR)
+    arch = 'model.backbone.arch'
+    merge(cfg, {f'{arch}._delete_': True, f'{arch}.depths': (1, 1, 1)})
+    assert cfg.model.backbone.arch == dict(depths=(1, 1, 1))
+    assert "set model.backbone.arch='tiny' as a whole" in refused(
+        DETECTOR, f'{arch}.depths'
+    )
+
+
 def test_modules_of_an_option_are_imported(tmp_path, monkeypatch):
     (tmp_path / 'my_dataset.py').write_text('')
     monkeypatch.syspath_prepend(tmp_path)

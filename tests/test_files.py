@@ -1,6 +1,27 @@
-"""Files are complete or not there."""
+"""Files below a folder; files are complete or not there."""
 
-from lightvit_mm.files import written_whole
+from lightvit_mm.files import files_below, written_whole
+
+
+def test_files_below_a_folder_come_from_the_top_without_hidden_ones(tmp_path):
+    outside = tmp_path / 'outside'
+    root = tmp_path / 'root'
+    for path in (
+        root / 'b.jpg',
+        root / 'A.txt',
+        root / '._b.jpg',
+        root / 'a/c.jpg',
+        root / 'a/.ipynb_checkpoints/c.jpg',
+        root / '__MACOSX/b.jpg',
+        root / 'results/b.jpg',
+        outside / 'd.jpg',
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (root / 'link').symlink_to(outside)
+
+    found = [str(x.relative_to(root)) for x in files_below(root, root / 'results')]
+    assert found == ['A.txt', 'b.jpg', 'a/c.jpg', 'link/d.jpg']
 
 
 def test_files_written_together_are_replaced_together(tmp_path):

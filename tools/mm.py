@@ -1,13 +1,12 @@
-"""Run a tool that an installed mmpretrain, mmdet or mmsegmentation brings along."""
+"""Run a tool of an installed mmpretrain, mmdet or mmsegmentation."""
 
 import argparse
 import runpy
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 from lightvit_mm import cli
-from lightvit_mm.config import check_installed, close_to
+from lightvit_mm.config import mim_folder
+from lightvit_mm.messages import close_to
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,8 +20,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def find_tool(library: str, tool: str) -> str:
-    check_installed(library)
-    folder = Path(find_spec(library).origin).parent / '.mim/tools'
+    folder = mim_folder(library) / 'tools'
     paths = {path.stem: str(path) for path in folder.rglob('*.py')}
     if tool not in paths:
         raise FileNotFoundError(

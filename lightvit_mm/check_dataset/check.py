@@ -6,6 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, Registry
 
 from ..config import SPLITS, check_installed, class_slots, learns_classes
+from ..messages import listed
 from . import any_dataset, coco
 from .class_names import check_class_names
 from .duplicates import check_duplicates
@@ -13,7 +14,7 @@ from .maps import check_maps, ignored_labels, map_objects, map_tasks
 from .occurrence import check_nowhere, check_trained
 from .pictures import check_images, image_reader, image_tasks
 from .reading import read_files
-from .report import Finding, Kind, Report, listed
+from .report import Finding, Kind, Report
 from .sources import Content, Source, find_sources
 from .table import image_sizes, tables
 

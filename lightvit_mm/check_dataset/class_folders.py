@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..files import is_hidden
+from ..files import files_below, is_hidden
 from .report import Finding, Kind
 from .sources import Source
 
@@ -67,12 +67,7 @@ def check_suffixes(root: str, extensions: tuple[str, ...]) -> Iterator[Finding]:
     for folder in _folders(root):
         if is_hidden(folder.name):
             continue
-        suffixes = Counter(
-            Path(name).suffix.lower()
-            for _, _, names in os.walk(folder, followlinks=True)
-            for name in names
-            if not is_hidden(name)
-        )
+        suffixes = Counter(path.suffix.lower() for path in files_below(folder))
         ignored = suffixes - Counter({x: suffixes[x] for x in extensions})
         if ignored == suffixes:
             text = f'only {_text(ignored)}' if ignored else 'no files'

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from .report import Finding, Kind
 from .sources import Content, Source
 
-LEARNT = Kind(
-    'classes whose names look ignored, but which are learnt',
+LEARNED = Kind(
+    'classes that are learned, though their names suggest pixels to ignore',
     'Go on if they are classes. If not, leave them out of the classes; in '
     "classes.txt, write 'void', in lower case, for values to ignore, and VALUE: NAME "
     'in all lines or in none',
@@ -24,8 +24,8 @@ _VALUE = re.compile(r'^[\W\d]+|[\W\d]+$')
 
 
 def check_class_names(source: Source, content: Content) -> Iterator[Finding]:
-    """Find learnt classes that are named void, ignore, unlabelled or 255: x."""
+    """Find learned classes that are named void, ignore, unlabelled or 255: x."""
     for label, name in enumerate(content.classes or ()) if source.is_trained else ():
         word = _VALUE.sub('', str(name))
         if _IGNORED.fullmatch(str(name).strip()) or _IGNORED.fullmatch(word):
-            yield Finding(LEARNT, source.file, f'class {label} is {name!r}')
+            yield Finding(LEARNED, source.file, f'class {label} is {name!r}')

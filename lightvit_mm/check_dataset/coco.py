@@ -17,8 +17,10 @@ import numpy as np
 from mmengine.fileio import get
 
 from ..config import type_name, walk
+from ..engine.folders.coco import can_match
+from ..messages import listed
 from .masks import RLE_AS_POLYGON, bounds, check_segmentation, fit
-from .report import Finding, Kind, listed
+from .report import Finding, Kind
 from .sources import Content, Objects, Picture, Source
 
 UNREADABLE = Kind(
@@ -72,6 +74,13 @@ CROWD_IMAGE = Kind(
     'Set iscrowd=0 if they are single objects: models do not learn from crowds',
     is_fault=False,
 )
+MANY_CROWDS = Kind(
+    'files with many crowds',
+    'Go on if training and evaluation should ignore them. Otherwise set '
+    'iscrowd=0, as tools/convert_dataset.py does with --crowds-as-objects: CVAT '
+    'marks masks of its brush as crowds',
+    is_fault=False,
+)
 EMPTY = Kind(
     'datasets without images',
     'Check that ann_file is the right file and that filter_cfg keeps some images',
@@ -102,25 +111,30 @@ PARTLY_OUTSIDE = Kind(
     'many, check that each bbox is x, y, width, height, not x1, y1, x2, y2',
     is_fault=False,
 )
+CORNERS = Kind(
+    'files whose boxes are x1, y1, x2, y2',
+    'A bbox is x, y, width, height in pixels: subtract x1 from x2, and y1 from y2',
+)
 ENCODING = Kind(
     'annotation files that are not in UTF-8',
     'Save the file in UTF-8 without a byte order mark: mmdet and pycocotools '
     'cannot read it otherwise',
 )
 ZERO_ID = Kind(
-    'annotations with the id 0, which the COCO metric counts as not found',
+    'annotations whose id is 0 or text, which the COCO metric cannot match',
     'Number the annotations from 1, or set the type of the metric to '
-    'lightvit_mm.CocoMetric: every AP is too low otherwise',
+    'lightvit_mm.CocoMetric. Otherwise every AP is too low with the id 0, and '
+    'the evaluation fails with text',
 )
 RENUMBERED = Kind(
-    'annotations with the id 0',
+    'annotations whose id is 0 or text',
     'lightvit_mm.CocoMetric numbers them from 1, so the results are right; '
     'number them from 1 for other tools, which count the id 0 as not found',
     is_fault=False,
 )
 REPEATED = Kind(
     'annotations that repeat another one',
-    'Remove them: the evaluation counts one of both as not found',
+    'Remove them: the evaluation counts each copy as an object that is not found',
     is_fault=False,
 )
 MISFIT = Kind(
@@ -132,6 +146,10 @@ SOME_MISFIT = MISFIT._replace(is_fault=False)
 
 TOLERANCE = 1  # pixel beyond the border
 MAX_MISFIT = 0.1  # share of boxes; more is a fault
+MAX_CROWDS = 0.2  # share of annotations; COCO has 0.012
+# Corners are taken for x, y, width, height: this share of the boxes leaves the
+# image by this part of its side, but nearly all fit it as corners.
+MIN_LEAVING, BY, MIN_FITTING = 0.1, 0.1, 0.95
 MAX_EXAMPLES = 3  # of boxes that do not fit
 
 _FIELDS = dict(
@@ -186,6 +204,7 @@ def read(source: Source, config: str) -> tuple[Content | None, list[Finding]]:
         coco.check_references,
         coco.check_classes,
         coco.check_boxes,
+        coco.check_corners,
         coco.check_masks,
         coco.check_fit,
         coco.check_repetitions,
@@ -378,7 +397,7 @@ class CocoFile:
                 )
 
     def check_zero_id(self) -> Iterator[Finding]:
-        """Find annotations that pycocotools cannot tell from a missing match."""
+        """Find annotations whose match pycocotools cannot store."""
         kinds = {
             # Without ann_file, the metric numbers the annotations itself.
             RENUMBERED if _is_ours(metric) else ZERO_ID
@@ -388,7 +407,7 @@ class CocoFile:
         kind = next((x for x in (ZERO_ID, RENUMBERED) if x in kinds), None)
         if kind is not None:
             for x in self.annotations:
-                if x['id'] == 0:
+                if not can_match(x['id']):
                     yield self._found(kind, self._name(x))
 
     def check_references(self) -> Iterator[Finding]:
@@ -460,6 +479,28 @@ class CocoFile:
                     f'{width} x {height}',
                 )
 
+    def check_corners(self) -> Iterator[Finding]:
+        """Find boxes that do not fit their images, but would as corners."""
+        if not self.used:
+            return
+        boxes = np.array([x['bbox'] for x in self.used], float)
+        sizes = np.array([self._size(x) for x in self.used])
+        first, second = boxes[:, :2], boxes[:, 2:]
+        leave = (first + second > (1 + BY) * sizes).any(axis=1)
+        fit_as_corners = (
+            (first >= -TOLERANCE) & (first < second) & (second <= sizes + TOLERANCE)
+        ).all(axis=1)
+        if leave.mean() > MIN_LEAVING and fit_as_corners.mean() >= MIN_FITTING:
+            example = self.used[leave.argmax()]
+            width, height = self._size(example)
+            yield self._found(
+                CORNERS,
+                f'{fit_as_corners.sum()} of {len(boxes)} boxes fit their image as '
+                f'x1, y1, x2, y2, but {leave.sum()} leave it as x, y, width, height: '
+                f'{self._name(example)}: bbox {example["bbox"]}, image of {width} x '
+                f'{height}',
+            )
+
     def check_masks(self) -> Iterator[Finding]:
         """Find masks with faults, see :func:`masks.check_segmentation`."""
         if not self.source.needs_masks:
@@ -516,7 +557,7 @@ class CocoFile:
                 )
 
     def check_crowds(self) -> Iterator[Finding]:
-        """Find images whose annotations are all crowds."""
+        """Find images whose annotations are all crowds, and many crowds."""
         are_crowds = defaultdict(list)
         for x in self.placed:
             are_crowds[x['image_id']].append(bool(x.get('iscrowd')))
@@ -524,13 +565,21 @@ class CocoFile:
         if images and len(images) == len(are_crowds):
             num = sum(map(len, are_crowds.values()))
             yield self._found(ONLY_CROWDS, f'all {num} annotations')
-        elif self.source.is_trained:
+            return
+        if images and self.source.is_trained:
             for i in images:
                 yield self._found(
                     CROWD_IMAGE,
                     f'image {i} ({self.images[i]["file_name"]}): '
                     f'{len(are_crowds[i])} annotations',
                 )
+            return
+        flags = [is_crowd for crowds in are_crowds.values() for is_crowd in crowds]
+        if flags and np.mean(flags) > MAX_CROWDS:
+            yield self._found(
+                MANY_CROWDS,
+                f'{sum(flags)} of {len(flags)} annotations ({np.mean(flags):.0%})',
+            )
 
     def check_emptiness(self) -> Iterator[Finding]:
         """Find a file without annotations, or without images to use."""

@@ -12,8 +12,9 @@ from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
 
 from ..config import type_name, walk
+from ..messages import listed
 from .reading import Files, Reader, check_missing, read_bytes, reason
-from .report import Finding, Kind, listed
+from .report import Finding, Kind
 from .sources import Content, Objects, Source
 
 MAP_MISSING = Kind(
@@ -35,13 +36,13 @@ UNKNOWN_VALUE = Kind(
 )
 ONLY_255 = Kind(
     'segmentation maps with only one class and 255, which is ignored',
-    'Every model reaches a mIoU of 100. If 255 is a class: with a config for your '
+    'Every model reaches an mIoU of 100. If 255 is a class: with a config for your '
     "own data, write '0: background' and '255: road' as lines of classes.txt; with "
     'another config, save the maps with 1 in place of 255',
 )
 ONE_CLASS = Kind(
     'segmentation maps with only one class',
-    'Every model reaches a mIoU of 100. Check the values of the maps, and whether '
+    'Every model reaches an mIoU of 100. Check the values of the maps, and whether '
     'the dataset should ignore some with reduce_zero_label or its classes',
 )
 NO_CLASS = Kind(
@@ -250,7 +251,7 @@ def _unknown(file: MapFile, num_classes: int | None, ignored: set[int]) -> str:
     if num_classes is None:
         return ''
     unknown = [
-        str(value)
+        value
         for value in file.values
         if not value.fits
         or not (0 <= value.label < num_classes or value.label in ignored)
@@ -263,7 +264,7 @@ def _unknown(file: MapFile, num_classes: int | None, ignored: set[int]) -> str:
 def _check_variety(
     content: Content, values: list[Value], ignored: set[int]
 ) -> Iterator[Finding]:
-    """Find maps that together hold less than two classes."""
+    """Find maps that together hold fewer than two classes."""
     counts = Counter()
     for value in values:
         counts[value.label] += value.count
@@ -275,7 +276,7 @@ def _check_variety(
     )
     of_ignored = (
         f'{num_ignored / counts.total():.0%} of all pixels are ignored (values '
-        f'{listed(map(str, ignored_values))})'
+        f'{listed(ignored_values)})'
         if ignored_values
         else 'no pixels are ignored'
     )

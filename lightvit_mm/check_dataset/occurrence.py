@@ -42,7 +42,7 @@ def count_classes(contents: Iterable[Content]) -> dict[str, np.ndarray]:
 
 def class_names(content: Content) -> tuple[str, ...]:
     """The names of the classes, or their numbers if they have no names."""
-    return content.classes or tuple(map(str, range(content.num_classes)))
+    return tuple(map(str, content.classes or range(content.num_classes)))
 
 
 def check_trained(
@@ -61,7 +61,7 @@ def check_trained(
     num_trained = sum(
         name != IGNORED and images > 0 for name, (images, *_) in in_train.items()
     )
-    # Of a training set with too few classes, other findings say why.
+    # Other findings explain a training set with too few classes.
     if num_trained < (2 if content.has_maps else 1):
         return
     for i, (name, (images, *_)) in enumerate(count_classes([content]).items()):

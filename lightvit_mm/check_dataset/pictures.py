@@ -8,9 +8,11 @@ from typing import NamedTuple
 import mmcv
 import numpy as np
 from mmengine.fileio import get
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE
 
 from ..config import type_name
+from ..images import is_cut_short
 from .reading import Files, Reader, check_missing, read_bytes, reason
 from .report import Finding, Kind
 from .sources import Content, Picture, Source
@@ -48,8 +50,6 @@ REDUCED = Kind(
     is_fault=False,
 )
 
-_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-_BITS_PER_SAMPLE = 258  # TIFF tag
 _PNG_DEPTH = 24  # byte of the file
 _SHALLOW = ('BMP', 'GIF', 'JPEG', 'MPO', 'WEBP')  # formats of 8 bits
 
@@ -113,21 +113,17 @@ class ImageReader(NamedTuple):
         # Other backends may read formats and sizes that Pillow refuses.
         except (UnidentifiedImageError, Image.DecompressionBombError):
             return ImageFile(_digest(data), loaded, loaded)
+        if is_cut_short(io.BytesIO(data)):
+            raise ValueError('the file is truncated')
         with header:
-            file = ImageFile(
+            return ImageFile(
                 _digest(data),
                 header.size,
                 loaded,
-                header.getexif().get(_ORIENTATION, 1),
+                header.getexif().get(ExifTags.Base.Orientation, 1),
                 self.follows_exif,
                 _reduction(header, data, pixels),
             )
-            if header.format in ('JPEG', 'MPO'):
-                # Some versions of cv2 fill up a truncated file. Pillow does
-                # not; with draft, it decodes at an eighth of the size.
-                header.draft(None, (1, 1))
-                header.load()
-        return file
 
 
 def read_digest(path: str) -> ImageFile:
@@ -147,20 +143,6 @@ def image_reader(source: Source) -> Reader:
 def image_tasks(content: Content) -> Iterator[tuple[str, Reader]]:
     """The images of a dataset and how to read them."""
     return ((picture.path, content.image_reader) for picture in content.pictures)
-
-
-def image_size(
-    picture: Picture, content: Content, files: Files
-) -> tuple[int, int] | None:
-    """Stored or else annotated width and height of an image, None if unknown.
-
-    Args:
-        picture: The image.
-        content: The dataset.
-        files: What its images hold.
-    """
-    file = files[picture.path, content.image_reader]
-    return getattr(file, 'size', None) or picture.size
 
 
 def check_images(content: Content, files: Files) -> Iterator[Finding]:
@@ -207,7 +189,7 @@ def _may_be_deep(header: Image.Image, data: bytes) -> bool:
     if header.format == 'PNG':
         return data[_PNG_DEPTH] > 8
     if header.format == 'TIFF':
-        return max(header.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
+        return max(header.tag_v2.get(BITSPERSAMPLE, (1,))) > 8
     return header.format not in _SHALLOW
 
 

@@ -75,13 +75,6 @@ class Report:
         return '\n\n'.join(filter(None, parts))
 
 
-def listed(names: Iterable[str], most: int = 10) -> str:
-    """Names in one line: the first ones and how many follow, or 'none'."""
-    names = list(names)
-    rest = f' and {len(names) - most} more' if len(names) > most else ''
-    return (', '.join(names[:most]) or 'none') + rest
-
-
 def _describe(splits: str, kind: Kind, findings: list[Finding]) -> str:
     label = 'FAULT' if kind.is_fault else 'NOTE'
     lines = [f'{label} in {splits}: {kind.title} ({len(findings)})']

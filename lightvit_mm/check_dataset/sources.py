@@ -11,7 +11,7 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import Registry
 from mmengine.utils import is_abs
 
-from ..config import datasets, type_name, walk
+from ..config import datasets, reads_masks, type_name, walk
 from .report import Finding, Kind
 
 CLASS_IS_STRING = Kind(
@@ -66,9 +66,7 @@ class Source:
     @property
     def needs_masks(self) -> bool:
         """Whether the pipeline or a metric reads instance masks."""
-        return any(t.get('with_mask') for t in walk(self.transforms)) or any(
-            'segm' in (m.get('metric') or ()) for m in self.metrics
-        )
+        return reads_masks(self.transforms, self.metrics)
 
     @property
     def named_classes(self) -> Any:

@@ -1,14 +1,12 @@
 """Patches that make configs and models known by name."""
 
 from importlib import metadata
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_PACKAGE = Path(__file__).parents[1]
-_MIM = _PACKAGE / '.mim'
-# The folder of configs/ and model-index.yml: of the wheel, or of the repository.
-ROOT = _MIM if _MIM.is_dir() else _PACKAGE.parent
+from ..files import ROOT
+
+_PACKAGE = 'lightvit_mm'
 
 
 def find_own_configs(module: ModuleType) -> None:
@@ -23,12 +21,12 @@ def find_own_configs(module: ModuleType) -> None:
 
     def get_own_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
         package, separator, name = cfg_path.partition('::')
-        if separator and package not in (_PACKAGE.name, *MODULE2PACKAGE):
+        if separator and package not in (_PACKAGE, *MODULE2PACKAGE):
             raise ModuleNotFoundError(
                 f'{filename}: {package} in _base_ = {cfg_path!r} is no package with '
                 'configs; expected lightvit_mm, mmdet, mmpretrain or mmseg'
             )
-        if package != _PACKAGE.name:
+        if package != _PACKAGE:
             return get_cfg_path(cfg_path, filename)
         # No scope: each config names its library in default_scope.
         return str(ROOT / 'configs' / name), None
@@ -69,8 +67,9 @@ def find_inferencer_configs(module: ModuleType) -> None:
     load_by_name = module.BaseInferencer._load_model_from_metafile
 
     def load_own_config(inferencer: Any, model: str) -> tuple[Any, str | None]:
-        if not model.startswith(f'{_PACKAGE.name}::'):
+        if not model.startswith(f'{_PACKAGE}::'):
             return load_by_name(inferencer, model)
+        # It imports mmengine, which may still be importing itself above.
         from ..config import read_config
 
         return read_config(model), None

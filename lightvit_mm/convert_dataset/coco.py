@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from ..files import read_json
 from .records import Dataset, Image, Object
-from .source import Source, image_size, naming, read_json, split_of, split_of_name
+from .source import Source, image_size, naming, split_of, split_of_name
 
 _LISTS = ('images', 'annotations', 'categories')
 

@@ -4,12 +4,14 @@ import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from ..engine.folders.splits import SPLITS
+from ..files import new_folder
 from .formats import FOLDERS, FORMATS, detect
-from .records import SPLITS, Annotations, Dataset, Image
+from .records import Annotations, Dataset, Image
 from .source import Source, naming
 from .split import choose_val
 from .summary import summarize
-from .write import new_folder, write
+from .write import write
 
 
 def convert(
@@ -112,7 +114,9 @@ def _leave_out_tests(dataset: Dataset) -> None:
             image.split = None
     dataset.images = kept
     if not kept:
-        raise ValueError('There are only images of test: rename the folder or list')
+        raise ValueError(
+            'There are only images of test: rename its folder or list to train'
+        )
 
 
 def _names(images: list[Image]) -> dict[Image, str]:

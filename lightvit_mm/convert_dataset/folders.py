@@ -40,7 +40,7 @@ def read_masks(source: Source) -> Dataset:
 
     Raises:
         FileNotFoundError: If an image has no mask.
-        ValueError: If a mask is no PNG, or has another size than its image.
+        ValueError: If a mask is not a PNG, or its size is not that of its image.
     """
     names_file = source.root / 'classes.txt'
     dataset = Dataset(names_file=names_file if names_file.is_file() else None)

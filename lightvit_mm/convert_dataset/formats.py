@@ -4,9 +4,10 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..files import read_json
 from . import coco, folders, labelme, via, voc, yolo
 from .records import Dataset
-from .source import Source, read_json
+from .source import Source
 
 
 class Format(NamedTuple):

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
+from ..files import read_json
 from .records import Dataset, Image, Object
 from .shapes import corners_box, ellipse, polygon, rectangle, run_lengths
-from .source import Source, image_size, naming, read_json, split_of
+from .source import Source, image_size, naming, split_of
 
 OBJECTS = ('polygon', 'rectangle', 'circle', 'mask')
 

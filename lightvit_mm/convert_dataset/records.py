@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SPLITS = ('train', 'val')
-
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 # The parts of a mask: polygons [x1, y1, x2, y2, ...] and run-length codes of COCO.

@@ -1,8 +1,6 @@
 """The files of a dataset: looked up, read and measured."""
 
 import functools
-import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,17 +9,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import mmcv
+from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
-from ..files import IMAGE_SUFFIXES, is_hidden
+from ..engine.folders.splits import SPLIT_NAMES, SPLITS
+from ..files import files_below, is_image, read_text
 from .records import Size
 
-_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 # The split of images that VOC's lists leave out.
 IN_NO_LIST = 'neither train.txt nor val.txt'
 
-_SPLITS = dict(train='train', val='val', valid='val', validation='val', test='test')
+_SPLITS = dict(SPLIT_NAMES, test='test')
 
 
 class Source:
@@ -38,10 +36,7 @@ class Source:
         if not root.is_dir():
             raise FileNotFoundError(f'{root} is no folder. Unpack archives first')
         self.root = root
-        self.files = []
-        for folder, folders, names in os.walk(root, followlinks=True):
-            folders[:] = sorted(name for name in folders if not is_hidden(name))
-            self.files += [Path(folder, n) for n in sorted(names) if not is_hidden(n)]
+        self.files = list(files_below(root))
 
     def having(self, *suffixes: str) -> list[Path]:
         """The files with one of these suffixes, in lower or upper case."""
@@ -50,7 +45,7 @@ class Source:
     @functools.cached_property
     def images(self) -> list[Path]:
         """The image files."""
-        return self.having(*IMAGE_SUFFIXES)
+        return [path for path in self.files if is_image(path.name)]
 
     @functools.cached_property
     def _images_by_name(self) -> dict[str, list[Path]]:
@@ -171,7 +166,7 @@ def image_sets(source: Source, task: str) -> dict[str, str]:
                         f'{path}: {name} is also in the list of {splits[name]}. Remove '
                         'it from one of them'
                     )
-    return splits if {'train', 'val'} <= set(splits.values()) else {}
+    return splits if set(SPLITS) <= set(splits.values()) else {}
 
 
 @contextmanager
@@ -189,31 +184,6 @@ def naming(entry: str) -> Iterator[None]:
         raise ValueError(f'{entry}: {error}') from error
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        ValueError: If it is not JSON.
-    """
-    try:
-        # From bytes, json recognizes UTF-8, with a byte-order mark too, and UTF-16.
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON: {error}') from error
-
-
-def read_text(path: Path) -> str:
-    """The content of a text file in UTF-8, without a byte-order mark.
-
-    Raises:
-        ValueError: If it has another encoding.
-    """
-    try:
-        return path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is not in UTF-8: {error}. Save it as UTF-8') from None
-
-
 def image_size(path: Path, declared: Any = None, entry: str = '') -> Size:
     """Width and height of an image as training loads it: rotated as EXIF says.
 
@@ -223,7 +193,7 @@ def image_size(path: Path, declared: Any = None, entry: str = '') -> Size:
         entry: What declares it, for the message.
 
     Raises:
-        ValueError: If the file is no image, or its size is not the declared one.
+        ValueError: If the file is not an image, or its size is not the declared one.
     """
     size, is_rotated = _image_size(path)
     if declared and all(declared) and tuple(map(int, declared)) != size:
@@ -243,7 +213,7 @@ def image_size(path: Path, declared: Any = None, entry: str = '') -> Size:
 def _image_size(path: Path) -> tuple[Size, bool]:
     try:
         with PillowImage.open(path) as image:
-            if image.getexif().get(_ORIENTATION, 1) == 1:
+            if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
                 return image.size, False
     except (UnidentifiedImageError, PillowImage.DecompressionBombError):
         pass  # Pillow does not know the format or finds it too large: decode it.

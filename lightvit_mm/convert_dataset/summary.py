@@ -3,7 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from .records import SPLITS, Dataset
+from ..engine.folders.splits import SPLITS
+from .records import Dataset
 
 NUM_EXAMPLES = 3
 

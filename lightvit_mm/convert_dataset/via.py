@@ -10,9 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..files import read_json, read_text
 from .records import Dataset, Image, Object
 from .shapes import ellipse, polygon
-from .source import Source, image_size, naming, read_json, read_text, split_of
+from .source import Source, image_size, naming, split_of
 
 # If no region has an attribute, there is nothing to tell them apart.
 ONLY_CLASS = 'object'

@@ -3,34 +3,10 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from .records import SPLITS, Annotations, Dataset, Image
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder to write to, which becomes ``path`` if nothing fails.
-
-    Raises:
-        FileExistsError: If there is something at ``path`` but an empty folder.
-    """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(
-            f'{path} already exists. Remove it, or name another folder for the result'
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a move is atomic only within a file system.
-    with TemporaryDirectory(prefix='.writing_', dir=path.parent) as folder:
-        draft = Path(folder, 'dataset')
-        draft.mkdir()
-        yield draft
-        if path.exists():
-            path.rmdir()  # Windows does not replace folders.
-        draft.rename(path)
+from ..engine.folders.splits import SPLITS
+from .records import Annotations, Dataset, Image
 
 
 def write(

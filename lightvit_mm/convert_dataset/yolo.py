@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
+from ..engine.folders.splits import SPLITS
+from ..files import read_text
 from .records import Dataset, Image, Object, Size
-from .source import Source, image_size, read_text, split_called, split_of
+from .source import Source, image_size, split_called, split_of
 
 # Ultralytics accepts as much outside 0 to 1.
 TOLERANCE = 0.01
@@ -122,7 +124,7 @@ def _listed(content: dict, path: Path) -> list[str]:
 def _splits(source: Source) -> dict[Path, str | None]:
     """The splits that the folders name, otherwise lists such as train.txt."""
     splits = {path: split_of(path.relative_to(source.root)) for path in source.images}
-    if {'train', 'val'} <= set(splits.values()):
+    if set(SPLITS) <= set(splits.values()):
         return splits
     for path in source.having('.txt'):
         split = split_called(path.stem)

@@ -13,7 +13,7 @@ from .folders.classes import class_images
 class ClassFolderDataset(CustomDataset):
     """mmpretrain's dataset of class folders, without hidden files and folders.
 
-    Folders such as .ipynb_checkpoints and __MACOSX are no classes. The classes
+    Folders such as .ipynb_checkpoints and __MACOSX are not classes. The classes
     are the sorted names of the other folders.
 
     Args:

@@ -4,15 +4,16 @@ from mmdet.evaluation import CocoMetric as MMDetCocoMetric
 from mmengine.logging import print_log
 
 from ..registry import METRICS
+from .folders.coco import can_match
 
 
 @METRICS.register_module()
 class CocoMetric(MMDetCocoMetric):
-    """mmdetection's metric, which also evaluates an annotation of id 0 correctly.
+    """mmdetection's metric, which also evaluates annotations of other ids correctly.
 
     pycocotools stores the id of the annotation that a detection matches, and 0
-    for no match. It therefore counts each match with id 0 as an error. This
-    metric numbers the annotations from 1 if one has the id 0.
+    for no match. It therefore counts each match with id 0 as an error, and fails
+    if an id is text. In both cases, this metric numbers the annotations from 1.
 
     Args:
         kwargs: Options of mmdetection's ``CocoMetric``.
@@ -20,11 +21,13 @@ class CocoMetric(MMDetCocoMetric):
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
-        if self._coco_api is not None and 0 in self._coco_api.anns:
+        ids = () if self._coco_api is None else self._coco_api.anns
+        unfit = next((x for x in ids if not can_match(x)), None)
+        if unfit is not None:
             self._number_from_1()
             print_log(
-                f'{kwargs["ann_file"]} has an annotation with id 0, which '
-                'pycocotools takes for none: numbered from 1 for the evaluation',
+                f'{kwargs["ann_file"]} has an annotation with id {unfit!r}, which '
+                'pycocotools cannot match: numbered from 1 for the evaluation',
                 logger='current',
             )
 

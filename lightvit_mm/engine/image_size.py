@@ -41,7 +41,17 @@ def set_image_size(cfg: Config, image_size: int) -> None:
             f'image_size={image_size!r} should be a positive number of pixels, '
             'such as 640'
         )
-    now = _size(cfg)
+    now = _size(cfg, 'test')
+    if now is None and _size(cfg, 'val') == image_size:
+        # mmdet's analyze_results takes a config that has its sizes, lets test only
+        # load images, and builds the runner.
+        return
+    if now is None:
+        raise ValueError(
+            'image_size cannot be applied: no transform of '
+            'test_dataloader.dataset.pipeline has a size in pixels. Set the sizes '
+            'in the pipelines instead'
+        )
     for options in _options(cfg):
         for key in _KEYS:
             if key in options:
@@ -50,21 +60,15 @@ def set_image_size(cfg: Config, image_size: int) -> None:
                 )
 
 
-def _size(cfg: Config) -> int:
-    """The smallest size in the pipelines of the test datasets."""
+def _size(cfg: Config, split: str) -> int | None:
+    """The smallest size in the pipelines of a split, None if there is none."""
     sizes: list[int] = []
     for slot in datasets(cfg):
-        if slot.split == 'test':
+        if slot.split == split:
             for transform in walk(slot.cfg.pipeline):
                 for key in _KEYS:
                     _map(transform.get(key), sizes.append)
-    if not sizes:
-        raise ValueError(
-            'image_size cannot be applied: no transform of '
-            'test_dataloader.dataset.pipeline has a size in pixels. Set the sizes '
-            'in the pipelines instead'
-        )
-    return min(sizes)
+    return min(sizes, default=None)
 
 
 def _options(cfg: Config) -> Iterator[dict]:

@@ -7,6 +7,7 @@ from mmengine.fileio import get
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
+from ..messages import listed
 from ..registry import TRANSFORMS
 
 # Masks with more values that have no name have no such classes: their values are
@@ -65,8 +66,7 @@ class LoadSegMap(LoadAnnotations):
         unknown = np.unique(pixels[labels < 0])
         if unknown.size:
             form = '#{:06x}' if has_colours else '{}'
-            names = [form.format(value) for value in unknown[:5].tolist()]
-            more = f' and {unknown.size - 5} more' if unknown.size > 5 else ''
+            values = listed(map(form.format, unknown.tolist()), most=5)
             fix = (
                 'Was it smoothed or resized, or ever a JPEG? Save it with the values '
                 'of the classes only'
@@ -74,8 +74,8 @@ class LoadSegMap(LoadAnnotations):
                 else 'Add them, with the name void to ignore them'
             )
             raise ValueError(
-                f'The mask {path} has the values {", ".join(names)}{more}, which '
-                f'classes.txt does not list. {fix}'
+                f'The mask {path} has the values {values}, which classes.txt does not '
+                f'list. {fix}'
             )
         results['gt_seg_map'] = labels.astype(np.uint8)
         results['seg_fields'].append('gt_seg_map')

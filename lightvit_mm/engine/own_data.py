@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.runner import Runner
 
-from ..config import datasets, set_num_classes, type_name, walk
+from ..config import datasets, reads_masks, set_num_classes, type_name, walk
 from ..registry import RUNNERS
 from .folders import classes, coco, masks
 from .folders.splits import SET_DATA_ROOT, SPLITS, split_folder
@@ -124,7 +124,7 @@ class ClassFolderRunner(OwnDataRunner):
 
     It sets the folders of the datasets. It sets ``num_classes`` of the head and
     the data preprocessor to the number of class folders. Hidden folders such as
-    .ipynb_checkpoints are no classes.
+    .ipynb_checkpoints are not classes.
     """
 
     layout = 'images in train/CLASS/ and val/CLASS/.'
@@ -199,7 +199,8 @@ class CocoFolderRunner(OwnDataRunner):
         paths = {split: coco.annotation_file(root, split) for split in SPLITS}
         contents = {split: coco.read(paths[split]) for split in SPLITS}
         names = coco.common_categories(paths, contents)
-        if _needs_masks(cfg):
+        pipelines = [slot.cfg.get('pipeline') for slot in datasets(cfg)]
+        if reads_masks(pipelines, _coco_metrics(cfg)):
             for split in SPLITS:
                 coco.check_masks(paths[split], contents[split]['annotations'])
         folders, files = coco.list_files(root)
@@ -232,14 +233,6 @@ class CocoFolderRunner(OwnDataRunner):
 def _coco_metrics(cfg: Config) -> list[dict]:
     evaluators = [cfg.get('val_evaluator'), cfg.get('test_evaluator')]
     return [x for x in walk(evaluators) if type_name(x) == 'CocoMetric']
-
-
-def _needs_masks(cfg: Config) -> bool:
-    return any(
-        transform.get('with_mask')
-        for slot in datasets(cfg)
-        for transform in walk(slot.cfg.get('pipeline'))
-    ) or any('segm' in metric.get('metric', ()) for metric in _coco_metrics(cfg))
 
 
 @RUNNERS.register_module()

@@ -15,6 +15,8 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from ..files import written_whole
+from ..images import is_cut_short
+from ..messages import listed
 from .sources import CODECS, Sources, mask_names
 
 # OpenCV, which reads the images, has a limit of 2**30 pixels. Pillow's is lower.
@@ -68,11 +70,10 @@ class ImageReader:
             if not cv2.haveImageReader(str(path))
         }
         self.paths = {n: path for n, path in paths.items() if n not in foreign}
-        shown = ', '.join(map(str, list(foreign.values())[:3]))
-        more = f' and {len(foreign) - 3} more' if len(foreign) > 3 else ''
+        shown = listed(foreign.values(), most=3)
         for name in foreign:
             fault = 'not an image, or damaged; remove or replace it, or add --skip-bad'
-            damaged.add(name, ValueError(f'{shown}{more}: {fault}'))
+            damaged.add(name, ValueError(f'{shown}: {fault}'))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -83,15 +84,15 @@ class ImageReader:
         Raises:
             ValueError: If an image cannot be read, unless such files are skipped.
         """
-        has_told = False
+        has_warned = False
         for name, path in self.paths.items():
             try:
                 loaded = _read(path, self.load)
             except ValueError as error:
                 self.damaged.add(name, error)
                 continue
-            if not has_told:
-                has_told = _tell_if_dark(path, loaded['img'])
+            if not has_warned:
+                has_warned = _warn_if_dark(path, loaded['img'])
             yield name, loaded
 
 
@@ -291,7 +292,7 @@ def _read(path: Path, load: Compose) -> dict:
     """
     try:
         loaded = load(dict(img_path=str(path), img_id=0))
-        fault = 'is damaged' if loaded is None or _is_cut_short(path) else None
+        fault = 'is damaged' if loaded is None or is_cut_short(path) else None
     # Each decoder raises its own exceptions.
     except Exception as error:
         fault = _fault(path, error)
@@ -316,11 +317,11 @@ def _fault(path: Path, error: Exception) -> str:
     return f'has pixels of type {pixels.dtype}, expected 8 or 16 bits'
 
 
-def _tell_if_dark(path: Path, image: np.ndarray) -> bool:
-    """Print a note on an image of 16 bits that is nearly black in 8 bits.
+def _warn_if_dark(path: Path, image: np.ndarray) -> bool:
+    """Warn of an image of 16 bits that is nearly black in 8 bits.
 
     Returns:
-        Whether there was anything to tell.
+        Whether it warned.
     """
     if image.dtype != np.uint8 or image.max() >= DARK:
         return False
@@ -335,19 +336,6 @@ def _tell_if_dark(path: Path, image: np.ndarray) -> bool:
         level=logging.WARNING,
     )
     return True
-
-
-def _is_cut_short(path: Path) -> bool:
-    """Whether it is a truncated JPEG, the rest of which OpenCV would make up."""
-    if path.suffix.lower() not in ('.jpeg', '.jpg'):
-        return False
-    with Image.open(path) as image:
-        image.draft('L', (1, 1))  # an eighth of the size, for speed
-        try:
-            image.load()
-        except OSError:
-            return True
-    return False
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:

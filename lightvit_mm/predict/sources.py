@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ..files import IMAGE_SUFFIXES, PathLike, image_files, is_below
+from ..files import IMAGE_SUFFIXES, PathLike, image_files, is_below, is_image
 
 # The codec that writes each kind of video.
 CODECS = {
@@ -49,13 +49,12 @@ def find_sources(paths: Sequence[PathLike], out: Path) -> Sources:
     """
     folders, images, videos = [], [], []
     for path in _expand(paths, out):
-        suffix = path.suffix.lower()
         folders.append(path if path.is_dir() else path.parent)
         if path.is_dir():
             images += _images_below(path, out)
-        elif suffix in IMAGE_SUFFIXES:
+        elif is_image(path.name):
             images.append(path)
-        elif suffix in CODECS:
+        elif path.suffix.lower() in CODECS:
             videos.append(path)
         else:
             raise ValueError(

@@ -30,7 +30,7 @@ def test_a_learnt_class_that_looks_ignored_is_a_note(maps, name):
     for split in ('train', 'val'):
         dataset = maps.cfg[f'{split}_dataloader']['dataset']
         dataset['metainfo'] = dict(classes=('sky', name, 'car'))
-    [entry] = only(maps.check(), class_names.LEARNT, maps.root / 'img/train')
+    [entry] = only(maps.check(), class_names.LEARNED, maps.root / 'img/train')
     assert entry == f'class 1 is {name!r}'
 
 

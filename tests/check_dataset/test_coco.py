@@ -212,15 +212,82 @@ def test_mmdet_skips_the_annotations_reported_as_skipped(pets):
     assert 200 < len(found) < 1800 and kept == 2000 - len(found)
 
 
+def set_boxes(data, width, corners=False):
+    """Give each annotation a large box without a mask, as x1, y1, x2, y2 or not."""
+    for i, x in enumerate(data['annotations']):
+        left, top, height = 10 + i, 6 + i, 18
+        end = (left + width, top + height) if corners else (width, height)
+        x.update(bbox=[left, top, *end], segmentation=[])
+
+
+def without_masks(pets):
+    for split in ('train', 'val'):
+        pets.cfg[f'{split}_dataloader']['dataset']['pipeline'] = []
+    pets.cfg['val_evaluator'] = pets.cfg['test_evaluator'] = dict(
+        pets.cfg['val_evaluator'], metric='bbox'
+    )
+    pets.cfg['test_dataloader'] = pets.cfg['val_dataloader']
+    return pets
+
+
+def test_corners_in_place_of_width_and_height_are_found_without_masks(pets):
+    without_masks(pets)
+    set_boxes(pets.data['train'], 20, corners=True)
+    faults = [x for x in pets.check().findings if x.kind.is_fault]
+    assert [(x.kind, x.file) for x in faults] == [
+        (coco.CORNERS, str(pets.root / 'train.json'))
+    ]
+    assert faults[0].entry.startswith('6 of 6 boxes fit') and 'leave' in faults[0].entry
+
+
+def test_large_boxes_that_leave_the_image_a_little_are_no_corners(pets):
+    without_masks(pets)
+    set_boxes(pets.data['train'], 29)  # up to 10 + 5 + 29 = 44 of 40 pixels
+    kinds = {x.kind for x in pets.check().findings}
+    assert kinds == {coco.PARTLY_OUTSIDE}
+
+
+def test_full_bodies_that_leave_the_image_are_no_corners(pets):
+    """As in CrowdHuman: far outside, but not as corners."""
+    without_masks(pets)
+    for x in pets.data['train']['annotations']:
+        x.update(bbox=[15, 20, 10, 25], segmentation=[])
+    assert not pets.check().has_faults
+
+
+@pytest.mark.parametrize('number', [0, 'a0'])
 @pytest.mark.parametrize(
     'metric, kind',
     [('CocoMetric', coco.ZERO_ID), ('lightvit_mm.CocoMetric', coco.RENUMBERED)],
 )
-def test_an_annotation_id_of_0_is_found_where_it_is_evaluated(pets, metric, kind):
-    change(0, id=0)(pets.data['val'])
+def test_ids_that_cannot_be_matched_are_found_where_they_are_evaluated(
+    pets, metric, kind, number
+):
+    change(0, id=number)(pets.data['val'])
     pets.cfg['val_evaluator']['type'] = metric
     found = only(pets.check(), kind, pets.root / 'val.json')
-    assert found == ['annotation 0 of 0.jpg']
+    assert found == [f'annotation {number} of 0.jpg']
+
+
+def test_many_crowds_are_a_note(pets):
+    for i in (0, 3):  # in two images, of two classes
+        change(i, iscrowd=1)(pets.data['train'])
+    found = only(pets.check(), coco.MANY_CROWDS, pets.root / 'train.json')
+    assert found == ['2 of 6 annotations (33%)']
+
+
+def test_classes_may_be_numbers(pets):
+    for split in ('train', 'val'):
+        for i, category in enumerate(pets.data[split]['categories']):
+            category['name'] = i
+        pets.cfg[f'{split}_dataloader']['dataset']['metainfo'] = dict(classes=(0, 1))
+    pets.cfg['test_dataloader'] = pets.cfg['val_dataloader']
+    report = pets.check()
+    assert report.findings == []
+    assert ['0', '3', '3', '2', '2'] in [x.split() for x in str(report).splitlines()]
+    pets.data['val']['categories'][1]['name'] = 7
+    found = only(pets.check(), coco.CLASSES, pets.root / 'val.json')
+    assert found == ['only in the config: 1; only in the file: 7']
 
 
 def test_a_metric_without_a_file_numbers_the_annotations(pets):

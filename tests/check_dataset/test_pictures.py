@@ -36,6 +36,13 @@ def test_a_broken_image_is_found(pets, end):
     assert 'image 1 of' in found[0]
 
 
+def test_an_empty_image_is_found(pets):
+    train_image(pets).write_bytes(b'')
+    assert (
+        'the file is empty' in only(pets.check(), pictures.BROKEN, train_image(pets))[0]
+    )
+
+
 def test_a_truncated_image_that_cv2_fills_up_is_found(pets, monkeypatch):
     """Some versions of cv2 do."""
     data = train_image(pets).read_bytes()

@@ -1,5 +1,6 @@
 """tools/deploy/run.py, from the exported file to the picture."""
 
+import runpy
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 from lightvit_mm.deploy.export import export, take, to_onnx
+from lightvit_mm.files import IMAGE_SUFFIXES
 
 from ..small import classifier
 from .common import CROP, EXPORT, RUN, assert_same, write_model
@@ -365,3 +367,8 @@ def test_a_detector_labels_boxes_at_the_border(run):
         return (picture == run.colour(0)).all(axis=2).sum()
 
     assert coloured(100, 30, 118, 50) == pytest.approx(coloured(9, 30, 27, 50), rel=0.1)
+
+
+def test_types_of_images_are_those_of_the_package():
+    # run.py works without the package, so it has its own list.
+    assert tuple(runpy.run_path(RUN)['SUFFIXES'].split()) == IMAGE_SUFFIXES

@@ -67,6 +67,13 @@ def test_perfect_detections_have_ap_1_with_an_id_0(ids, tmp_path):
     assert evaluate('CocoMetric', tmp_path / 'val.json')[0] < 0.98
 
 
+def test_perfect_detections_have_ap_1_with_ids_of_text(tmp_path):
+    write_coco(tmp_path / 'val.json', [f'a{i}' for i in range(NUM)])
+    assert evaluate('lightvit_mm.CocoMetric', tmp_path / 'val.json')[0] == 1.0
+    with pytest.raises(ValueError):
+        evaluate('CocoMetric', tmp_path / 'val.json')
+
+
 def test_pycocotools_needs_it(tmp_path):
     """If this fails, pycocotools has changed and the metric is not needed."""
     content = write_coco(tmp_path / 'val.json', range(NUM))

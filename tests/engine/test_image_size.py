@@ -137,6 +137,15 @@ def test_pipelines_without_a_size_are_an_error():
         set_image_size(cfg, 96)
 
 
+def test_a_tool_may_remove_the_sizes_of_test_after_they_are_set():
+    """As mmdet's analyze_results does with a config of the work dir."""
+    cfg = resized(DETECTOR, 333)
+    del cfg.test_dataloader.dataset.pipeline[1:]
+    once = cfg.to_dict()
+    set_image_size(cfg, 333)
+    assert cfg.to_dict() == once
+
+
 def test_shared_pipelines_change_once():
     """Python code may give several datasets the same list."""
     cfg = copy.deepcopy(read(ROOT / f'configs/{DETECTOR}.py'))

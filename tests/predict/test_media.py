@@ -219,7 +219,7 @@ def test_large_jpegs_are_checked_for_their_end(tmp_path):
     where = content.index(b'\xff\xc0') + 5
     content = content[:where] + struct.pack('>HH', 20000, 30000) + content[where + 4 :]
     (tmp_path / 'x.jpg').write_bytes(content[: -len(content) // 2])
-    assert media._is_cut_short(tmp_path / 'x.jpg')
+    assert media.is_cut_short(tmp_path / 'x.jpg')
 
 
 CHANNELS = {

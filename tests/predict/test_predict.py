@@ -28,11 +28,13 @@ def test_a_config_for_your_own_data_needs_no_data(predict, photos, tmp_path):
 
     save(classifier(3), tmp_path)
     cfg.dump(tmp_path / 'config.py')
-    with pytest.raises(SystemExit, match='no class folder in gone/train'):
+    with pytest.raises(SystemExit, match='data_root=gone is not a folder'):
         predict(tmp_path, 'photos')
     for split in ('train', 'val'):
         for name in 'xyz':
-            (tmp_path / 'gone' / split / name).mkdir(parents=True)
+            folder = tmp_path / 'gone' / split / name
+            folder.mkdir(parents=True)
+            (folder / '0.jpg').touch()
     assert len(predict(tmp_path, 'photos')['categories']) == 3
 
 

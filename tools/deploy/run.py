@@ -18,8 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE, EXTRASAMPLES
 
 KEY = 'lightvit_mm'
+DARK = 2**14  # Without a value above it, an image of 16 bits looks nearly black.
 SUFFIXES = '.bmp .jpeg .jpg .pgm .png .ppm .tif .tiff .webp'
 # The limit in training, which is OpenCV's. Pillow's own is below 2**28.
 Image.MAX_IMAGE_PIXELS = 2**30
@@ -199,7 +201,7 @@ def colours(image: Image.Image) -> np.ndarray:
     is_16_bit = image.mode == 'I' and image.format in ('PNG', 'PPM')
     if is_16_bit or image.mode.startswith('I;16'):
         grey = np.asarray(upright).astype(np.uint16)
-        if grey.max() < 2**14:
+        if grey.max() < DARK:
             print(
                 f'  note: it has 16 bits, but only values from {grey.min()} to '
                 f'{grey.max()} of 65535: it is nearly black here, and in training'
@@ -209,7 +211,9 @@ def colours(image: Image.Image) -> np.ndarray:
     elif image.mode in ('I', 'F'):
         raise ValueError('pixels of 32 bits, expected 8 or 16')
     elif image.format == 'TIFF' and image.mode == 'RGBA':
-        bits, alpha = (image.tag_v2.get(tag, (0,))[0] for tag in (258, 338))
+        bits, alpha = (
+            image.tag_v2.get(tag, (0,))[0] for tag in (BITSPERSAMPLE, EXTRASAMPLES)
+        )
         if bits == 8 and alpha:
             # In this format alone, what is transparent is black.
             return np.array(upright.convert('RGBa'))[..., :3]

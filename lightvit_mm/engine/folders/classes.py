@@ -1,9 +1,8 @@
 """Folders of classes: train/CLASS/ and val/CLASS/ with images."""
 
-import os
 from pathlib import Path
 
-from ...files import IMAGE_SUFFIXES, is_hidden
+from ...files import IMAGE_SUFFIXES, files_below, image_files, is_hidden
 from .splits import SET_DATA_ROOT, split_it
 
 
@@ -40,17 +39,12 @@ def class_images(folder: Path) -> dict[str, list[Path]]:
 
 
 def _images(folder: Path) -> list[Path]:
-    images, others = [], []
-    for path, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        for name in names:
-            if not is_hidden(name):
-                is_image = name.lower().endswith(IMAGE_SUFFIXES)
-                (images if is_image else others).append(Path(path, name))
+    images = image_files(folder)
     if not images:
-        found = f'only files such as {min(others).name}' if others else 'no files'
+        other = next(files_below(folder), None)
+        found = f'only files such as {other.name}' if other else 'no files'
         raise ValueError(
             f'The class folder {folder} has no image, {found}. Add images '
             f'({", ".join(IMAGE_SUFFIXES)}), or remove the folder in train and val'
         )
-    return sorted(images)
+    return images

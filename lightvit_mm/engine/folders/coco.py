@@ -4,8 +4,10 @@ import json
 import os
 import posixpath
 from pathlib import Path
+from typing import Any
 
-from ...files import is_hidden
+from ...files import is_hidden, read_json
+from ...messages import listed
 from .splits import SET_DATA_ROOT, SPLITS, split_folder, split_it
 
 BOXES_ONLY = 'configs/finetune_faster_rcnn_lightvit_t.py'
@@ -30,11 +32,18 @@ def annotation_file(root: Path, split: str) -> Path:
         found = sorted(_json_files(split_folder(root, split)))
         seen += found
     if len(found) != 1:
-        hint = f' One file for all images? {split_it(root)}' if len(seen) == 1 else ''
+        hint = ''
+        if len(seen) == 1:
+            hint = f' One file for all images? {split_it(root)}'
+        elif not found:
+            hint = (
+                ' Another format, such as labelme, Pascal VOC or YOLO? Convert it: '
+                f'python tools/convert_dataset.py {root} OUT'
+            )
         raise ValueError(
             f'There should be one *.json with {split!r} in its name in {root} '
             f'or {root / "annotations"}, or one in {split_folder(root, split)}, but '
-            f'there are {len(found)}. All *.json files: {_listed(seen)}. '
+            f'there are {len(found)}. All *.json files: {listed(seen, most=9)}. '
             f'{SET_DATA_ROOT}a folder with COCO annotations such as train.json '
             f'and val.json.{hint}'
         )
@@ -45,11 +54,6 @@ def _json_files(folder: Path) -> list[Path]:
     return [path for path in folder.glob('*.json') if not is_hidden(path.name)]
 
 
-def _listed(paths: list[Path], most: int = 9) -> str:
-    shown = ', '.join(map(str, paths[:most])) or 'none'
-    return shown + (f' and {len(paths) - most} more' if len(paths) > most else '')
-
-
 def read(path: Path) -> dict:
     """The content of an annotation file.
 
@@ -57,18 +61,15 @@ def read(path: Path) -> dict:
         ValueError: If it is not UTF-8, is not in COCO format, or lacks images,
             annotations or categories.
     """
-    data = path.read_bytes()
-    encoding = json.detect_encoding(data)
+    with path.open('rb') as file:
+        encoding = json.detect_encoding(file.read(4))
     if encoding != 'utf-8':
-        # pycocotools reads the file as UTF-8 without a byte-order mark.
+        # pycocotools reads the file as UTF-8 without a byte order mark.
         raise ValueError(
             f'{path} is encoded as {encoding.upper()}, which pycocotools cannot '
-            'read: save it as UTF-8 without a byte-order mark (BOM)'
+            'read: save it as UTF-8 without a byte order mark (BOM)'
         )
-    try:
-        content = json.loads(data)
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON: {error}') from error
+    content = read_json(path)
     missing = [
         key
         for key in ('images', 'annotations', 'categories')
@@ -79,6 +80,14 @@ def read(path: Path) -> dict:
             f'{path} is not in COCO format, or empty: it has no {", ".join(missing)}'
         )
     return content
+
+
+def can_match(annotation_id: Any) -> bool:
+    """Whether pycocotools can store the id of a matched annotation.
+
+    It does so in an array of numbers, where 0 stands for no match.
+    """
+    return isinstance(annotation_id, (int, float)) and annotation_id != 0
 
 
 def common_categories(
@@ -127,6 +136,7 @@ def check_masks(path: Path, annotations: list[dict]) -> None:
 def list_files(root: Path) -> tuple[list[str], set[str]]:
     """All folders and files below a folder, relative to it; '.' is itself."""
     folders, files = [], set()
+    # Hidden ones too: the annotations say which are images.
     for path, _, names in os.walk(root, followlinks=True):
         folder = Path(path).relative_to(root).as_posix()
         folders.append(folder)
@@ -160,7 +170,7 @@ def image_folder(
     if not holding:
         raise FileNotFoundError(
             f'{names[0]}, an image of {annotation_file}, is in none of the '
-            f'folders of {root}: {", ".join(folders)}{_other_case(names[0], files)}'
+            f'folders of {root}: {", ".join(folders)}{_similar(root, names[0], files)}'
         )
     missing = {
         folder: [name for name in names if _join(folder, name) not in files]
@@ -172,7 +182,7 @@ def image_folder(
         raise FileNotFoundError(
             f'{root / folder} lacks {len(missing[folder])} of the '
             f'{len(names)} images of {annotation_file}; the first is '
-            f'{missing[folder][0]}{_other_case(missing[folder][0], files)}'
+            f'{missing[folder][0]}{_similar(root, missing[folder][0], files)}'
         )
     named = [folder for folder in found if split in folder.lower()]
     if len(found) > 1 and len(named) != 1:
@@ -184,10 +194,18 @@ def image_folder(
     return found[0] if len(found) == 1 else named[0]
 
 
-def _other_case(name: str, files: set[str]) -> str:
-    """A clause that shows a file whose name differs only in upper and lower case."""
+def _similar(root: Path, name: str, files: set[str]) -> str:
+    """A sentence about a file of another case, or of the same name elsewhere."""
     wanted = posixpath.normpath(name).lower()
     for file in sorted(files):
         if f'/{file.lower()}'.endswith(f'/{wanted}'):
             return f'. There is {file}: upper and lower case have to be the same'
+    last = posixpath.basename(name.replace('\\', '/'))
+    for file in sorted(files):
+        if posixpath.basename(file) == last:
+            return (
+                f'. There is {file}: each file_name should be the path from one '
+                'folder, the same for all images of a split. This corrects them: '
+                f'python tools/convert_dataset.py {root} OUT'
+            )
     return ''

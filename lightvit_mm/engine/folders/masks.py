@@ -1,13 +1,11 @@
 """Folders of images, masks and classes.txt, for segmentation."""
 
-import codecs
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ...files import IMAGE_SUFFIXES, is_hidden
+from ...files import IMAGE_SUFFIXES, files_below, read_text
 from .splits import SET_DATA_ROOT, split_it
 
 # Pixels of this class are ignored in training and evaluation.
@@ -68,7 +66,7 @@ def read_mask_classes(path: Path) -> MaskClasses:
             'with --cfg-options data_root=FOLDER, to the folder that has the '
             'file.'
         )
-    lines = [line.strip() for line in _read_text(path).rstrip().splitlines()]
+    lines = [line.strip() for line in read_text(path).rstrip().splitlines()]
     if '' in lines:
         raise ValueError(
             f'Line {lines.index("") + 1} of {path} is empty, but should name '
@@ -77,23 +75,6 @@ def read_mask_classes(path: Path) -> MaskClasses:
     classes = _parse(lines, path)
     _check_names(classes.classes, path)
     return classes
-
-
-def _read_text(path: Path) -> str:
-    data = path.read_bytes()
-    # Editors on Windows write a byte-order mark first.
-    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = data.decode('utf-16' if is_utf16 else 'utf-8-sig')
-    except UnicodeDecodeError:
-        text = '\0'
-    # Another encoding, such as Latin-1, would need a guess.
-    if '\0' in text:
-        raise ValueError(
-            f'{path} is neither UTF-8 nor UTF-16 with a byte-order mark: save it '
-            'as UTF-8'
-        )
-    return text
 
 
 def _parse(lines: list[str], path: Path) -> MaskClasses:
@@ -229,19 +210,16 @@ def _other_name(stem: str, masks: dict[str, Path]) -> str:
 def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     """The files with these suffixes, by their path in the folder without suffix."""
     files: dict[str, Path] = {}
-    for path, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        for name in sorted(names):
-            # The longest, if one ends with another.
-            ends = [suffix for suffix in suffixes if name.lower().endswith(suffix)]
-            if not ends or is_hidden(name):
-                continue
-            file = Path(path, name)
-            stem = file.relative_to(folder).as_posix()[: -len(max(ends, key=len))]
-            if stem in files:
-                raise ValueError(
-                    f'{files[stem]} and {file} have the same name before the suffix: '
-                    'rename or remove one of them'
-                )
-            files[stem] = file
+    for file in files_below(folder):
+        # The longest, if one ends with another.
+        ends = [suffix for suffix in suffixes if file.name.lower().endswith(suffix)]
+        if not ends:
+            continue
+        stem = file.relative_to(folder).as_posix()[: -len(max(ends, key=len))]
+        if stem in files:
+            raise ValueError(
+                f'{files[stem]} and {file} have the same name before the suffix: '
+                'rename or remove one of them'
+            )
+        files[stem] = file
     return files

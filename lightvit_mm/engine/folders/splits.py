@@ -3,9 +3,9 @@
 from pathlib import Path
 
 SPLITS = ('train', 'val')
+# What tools call them.
+SPLIT_NAMES = dict(train='train', val='val', valid='val', validation='val')
 SET_DATA_ROOT = 'Set data_root, for example with --cfg-options data_root=FOLDER, to '
-
-_NAMES = dict(train=('train',), val=('val', 'valid', 'validation'))
 
 
 def split_folder(parent: Path, split: str) -> Path:
@@ -20,7 +20,7 @@ def split_folder(parent: Path, split: str) -> Path:
     found = [
         path
         for path in sorted(parent.glob('*'))
-        if path.name.lower() in _NAMES[split] and path.is_dir()
+        if SPLIT_NAMES.get(path.name.lower()) == split and path.is_dir()
     ]
     if len(found) > 1:
         raise ValueError(
@@ -31,7 +31,7 @@ def split_folder(parent: Path, split: str) -> Path:
 
 
 def split_it(root: Path) -> str:
-    """The sentence that tells how to split a dataset."""
+    """The sentence that says how to split a dataset."""
     return (
         'Split it into train and val: '
         f'python tools/convert_dataset.py {root} OUT --val 0.2'

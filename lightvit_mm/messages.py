@@ -1,0 +1,17 @@
+"""Parts of messages: lists, and names close to a mistyped one."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+def listed(items: Iterable[object], most: int = 10) -> str:
+    """Items in one line: the first ones and how many follow, or 'none'."""
+    items = list(items)
+    rest = f' and {len(items) - most} more' if len(items) > most else ''
+    return (', '.join(map(str, items[:most])) or 'none') + rest
+
+
+def close_to(name: str, known: Sequence[str]) -> str:
+    """A clause that lists known names similar to a mistyped one, or ''."""
+    matches = difflib.get_close_matches(name, known)
+    return ' (close to it: ' + ', '.join(matches) + ')' if matches else ''
