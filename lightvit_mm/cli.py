@@ -166,7 +166,7 @@ def short_weight_errors(cfg: Config) -> Iterator[None]:
     """
     try:
         yield
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, OSError, ValueError) as error:
         paths = [
             path
             for path, checkpoint in _pretrained(cfg.model, 'model')

@@ -35,6 +35,9 @@ def augment_test(cfg: Config) -> None:
             'configs/retinanet_lightvit_t_1x.py: mmdet merges only boxes'
         )
     model = cfg.get('tta_model') or _MODELS[cfg.default_scope]
+    if 'data_preprocessor' in cfg.model:
+        # The one outside of the model would replace that of the augmented model.
+        cfg.data_preprocessor = cfg.model.data_preprocessor
     cfg.model = ConfigDict(model, module=cfg.model)
     for slot in datasets(cfg):
         if slot.split == 'test':

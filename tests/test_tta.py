@@ -172,6 +172,20 @@ def test_the_config_can_set_the_augmentation():
     assert cfg.val_dataloader.dataset.pipeline != steps
 
 
+def test_the_model_keeps_its_own_normalization():
+    pytest.importorskip('mmseg')
+    cfg = small.segmentor()
+    own = dict(cfg.model.data_preprocessor, mean=[1.0] * 3)
+    cfg.data_preprocessor = dict(cfg.model.data_preprocessor)
+    cfg.model.data_preprocessor = own
+    plain = build_model(cfg).data_preprocessor
+    augment_test(cfg)
+    assert build_model(cfg).module.data_preprocessor.mean.tolist() == (
+        plain.mean.tolist()
+    )
+    assert plain.mean.flatten().tolist() == [1.0] * 3
+
+
 def test_a_mask_rcnn_without_its_mask_head_is_augmented():
     pytest.importorskip('mmdet')
     cfg = read_config('lightvit_mm::finetune_faster_rcnn_lightvit_t.py')

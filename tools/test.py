@@ -32,7 +32,10 @@ def parse_args() -> argparse.Namespace:
         default=2,
         help='seconds for which a window stays open; default %(default)s',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out {args.out} should end in .pkl')
+    return args
 
 
 def main() -> None:

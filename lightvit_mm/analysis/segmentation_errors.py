@@ -35,7 +35,8 @@ def count_errors(cfg: Config, folder: Path) -> Errors:
             pixel, as mmseg's IoUMetric writes them to its ``output_dir``.
 
     Raises:
-        ValueError: If the config is not one of mmseg, or a mask has another size.
+        ValueError: If the config is not one of mmseg, a mask has another size, or
+            two images have the same name in different folders.
         FileNotFoundError: If a mask is missing.
     """
     if cfg.get('default_scope') != 'mmseg':
@@ -49,10 +50,20 @@ def count_errors(cfg: Config, folder: Path) -> Errors:
         classes = tuple(dataset.metainfo['classes'])
         confusion = np.zeros((len(classes), len(classes)), int)
         wrong = {}
+        owners: dict[str, str] = {}
         for sample in (item['data_samples'] for item in dataset):
             true = sample.gt_sem_seg.data[0].numpy().astype(int)
             image = Path(sample.img_path)
+            other = owners.setdefault(image.stem, str(image))
+            if other != str(image):
+                raise ValueError(
+                    f'{other} and {image} have one mask, {folder / image.stem}.png, '
+                    'because mmseg names masks by the file alone: rename one of the '
+                    'images and predict again'
+                )
             predicted = _read_mask(folder / f'{image.stem}.png', true.shape)
+            # mmseg writes the values of the annotation files.
+            predicted = predicted - int(sample.get('reduce_zero_label', False))
             counts = true != dataset.ignore_index
             np.add.at(confusion, (true[counts], predicted[counts]), 1)
             if counts.any():

@@ -14,12 +14,11 @@ from .sources import Source
 EMPTY_CLASS = Kind(
     'class folders without images that the dataset reads',
     'Add images, or remove the folder in all splits. Convert files of other types, '
-    'or list their suffixes in extensions of the dataset if cv2 can decode them',
+    'for example to PNG',
 )
 IGNORED_IMAGES = Kind(
     'images in class folders whose suffix the dataset ignores',
-    'Convert them, or list their suffixes in extensions of the dataset if cv2 can '
-    'decode them',
+    'Convert them, for example to PNG',
     is_fault=False,
 )
 HIDDEN_CLASS = Kind(

@@ -19,10 +19,13 @@ _IGNORED = re.compile(
     r"|don'?t[ _-]?care|(\d+|#[0-9a-f]{6})\s*:.*",
     re.IGNORECASE,
 )
+# A value in another notation than '255: void', such as '255 void' or 'void, 255'.
+_VALUE = re.compile(r'^[\W\d]+|[\W\d]+$')
 
 
 def check_class_names(source: Source, content: Content) -> Iterator[Finding]:
     """Find learned classes that are named void, ignore, unlabelled or 255: x."""
     for label, name in enumerate(content.classes or ()) if source.is_trained else ():
-        if _IGNORED.fullmatch(str(name).strip()):
+        word = _VALUE.sub('', str(name))
+        if _IGNORED.fullmatch(str(name).strip()) or _IGNORED.fullmatch(word):
             yield Finding(LEARNED, source.file, f'class {label} is {name!r}')

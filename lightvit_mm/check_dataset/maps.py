@@ -13,7 +13,7 @@ from mmengine.registry import TRANSFORMS
 
 from ..config import type_name, walk
 from ..messages import listed
-from .reading import Files, Reader, check_missing, reason
+from .reading import Files, Reader, check_missing, read_bytes, reason
 from .report import Finding, Kind
 from .sources import Content, Objects, Source
 
@@ -116,7 +116,7 @@ class MapReader:
             Exception: If it is missing or broken.
         """
         backend = self.transform.imdecode_backend
-        stored = mmcv.imfrombytes(get(path), flag='unchanged', backend=backend)
+        stored = mmcv.imfrombytes(read_bytes(path), flag='unchanged', backend=backend)
         if stored is None:
             raise ValueError(f'{backend} cannot decode it')
         stored = stored.squeeze()

@@ -13,7 +13,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE
 
 from ..config import type_name
 from ..images import is_cut_short
-from .reading import Files, Reader, check_missing, reason
+from .reading import Files, Reader, check_missing, read_bytes, reason
 from .report import Finding, Kind
 from .sources import Content, Picture, Source
 
@@ -100,9 +100,7 @@ class ImageReader(NamedTuple):
         Raises:
             Exception: If it is missing or broken, or training could not load it.
         """
-        data = get(path)
-        if not data:
-            raise ValueError('the file is empty')
+        data = read_bytes(path)
         pixels = mmcv.imfrombytes(data, flag=self.color_type, backend=self.backend)
         if pixels is None:
             raise ValueError(

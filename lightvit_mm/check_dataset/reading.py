@@ -1,6 +1,7 @@
 """Reads files in parallel, and finds the missing ones."""
 
 import os
+import re
 import sys
 import warnings
 from collections import defaultdict
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
+from mmengine.fileio import get
 from mmengine.utils import track_iter_progress
 from PIL import Image
 
@@ -58,14 +60,31 @@ def check_missing(kind: Kind, entries: list[tuple[str, str]]) -> Iterator[Findin
         names = {name.lower(): name for name in os.listdir(folder)}
         for path, entry in missing:
             other = names.get(os.path.basename(path).lower())
-            yield Finding(
-                kind, path, entry if other is None else f'{entry}; {other} exists'
-            )
+            if other == os.path.basename(path):
+                hint = f'; it is a link to {os.path.realpath(path)}, which is missing'
+            else:
+                hint = '' if other is None else f'; {other} exists'
+            yield Finding(kind, path, entry + hint)
 
 
 def reason(error: Exception) -> str:
     """Why a file cannot be read."""
-    return f'{type(error).__name__}: {error}'
+    # Pillow names the buffer in place of the file.
+    message = re.sub(r' <_io\.BytesIO object at 0x[0-9a-f]+>', '', str(error))
+    return f'{type(error).__name__}: {message}'
+
+
+def read_bytes(path: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it is empty, of which decoders say little.
+    """
+    data = get(path)
+    if not data:
+        raise ValueError('the file is empty')
+    return data
 
 
 def _read(task: tuple[str, Reader]) -> Any:

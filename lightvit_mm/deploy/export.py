@@ -71,6 +71,12 @@ def export(
         raise ExportError(
             f'size={tuple(size)} should be a height and width of at least one pixel'
         )
+    num_channels = cfg.model.get('backbone', {}).get('in_channels', 3)
+    if num_channels != 3:
+        raise ExportError(
+            f'The model takes images of {num_channels} channels (in_channels of its '
+            'backbone), but only models for three can be exported'
+        )
     module = take(model, cfg, part)
     if size is None and (module.task == 'classification' or format == 'pt2'):
         size = fixed_size(preprocessing_steps(cfg))

@@ -10,6 +10,10 @@ from PIL import Image
 from ..messages import listed
 from ..registry import TRANSFORMS
 
+# Masks with more values that have no name have no such classes: their values are
+# mixtures of others.
+_MANY = 20
+
 
 @TRANSFORMS.register_module()
 class LoadSegMap(LoadAnnotations):
@@ -51,8 +55,8 @@ class LoadSegMap(LoadAnnotations):
                 for colour, label in label_of.items()
                 if isinstance(colour, str)
             }
-        with Image.open(io.BytesIO(get(path, self.backend_args))) as image:
-            pixels = _colours(image) if has_colours else _numbers(image, path)
+        image = _decode(get(path, self.backend_args), path)
+        pixels = _colours(image) if has_colours else _numbers(image, path)
 
         size = max(label_of) + 1
         # The last entry is for all values that are not listed.
@@ -63,13 +67,33 @@ class LoadSegMap(LoadAnnotations):
         if unknown.size:
             form = '#{:06x}' if has_colours else '{}'
             values = listed(map(form.format, unknown.tolist()), most=5)
+            fix = (
+                'Was it smoothed or resized, or ever a JPEG? Save it with the values '
+                'of the classes only'
+                if unknown.size > _MANY
+                else 'Add them, with the name void to ignore them'
+            )
             raise ValueError(
-                f'The mask {path} has the values {values}, which '
-                'classes.txt does not list. Add them, with the name void to ignore '
-                'them'
+                f'The mask {path} has the values {values}, which classes.txt does not '
+                f'list. {fix}'
             )
         results['gt_seg_map'] = labels.astype(np.uint8)
         results['seg_fields'].append('gt_seg_map')
+
+
+def _decode(data: bytes, path: str) -> Image.Image:
+    """The image in a file.
+
+    Raises:
+        ValueError: If it is broken.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    # Pillow's decoders raise many kinds of exceptions, without the path.
+    except Exception as error:
+        raise ValueError(f'The mask {path} cannot be decoded: {error}') from error
+    return image
 
 
 def _colours(image: Image.Image) -> np.ndarray:

@@ -139,8 +139,8 @@ class ClassFolderRunner(OwnDataRunner):
 
         Raises:
             FileNotFoundError: If a folder is missing or has no class folders.
-            ValueError: If the classes of train and val differ, or a class has
-                no image.
+            ValueError: If the classes of train and val differ, there is only
+                one, or a class has no image.
         """
         folders = {split: split_folder(root, split) for split in SPLITS}
         names, val_names = map(classes.class_names, folders.values())
@@ -149,6 +149,12 @@ class ClassFolderRunner(OwnDataRunner):
                 f'The class folders in data_root={root} should be the same in '
                 'train and val; in only one of them: '
                 f'{", ".join(sorted(set(names) ^ set(val_names)))}'
+            )
+        if len(names) < 2:
+            raise ValueError(
+                f'A classifier needs two classes or more, but the only class folder '
+                f'in {folders["train"]} is {names[0]}. Add a folder with images of '
+                'anything else'
             )
         for folder in folders.values():
             classes.class_images(folder)

@@ -78,3 +78,26 @@ def test_a_missing_mask_and_one_of_another_size_are_named(masks):
     path.unlink()
     with pytest.raises(FileNotFoundError, match='test_evaluator.output_dir'):
         count_errors(config(masks), masks / 'predicted')
+
+
+def test_predictions_are_shifted_as_mmseg_writes_them(masks):
+    """With reduce_zero_label, IoUMetric adds 1 to the classes."""
+    before = count_errors(config(masks), masks / 'predicted')
+    for folder in ('true', 'predicted'):
+        for path in (masks / folder).iterdir():
+            values = np.array(Image.open(path))
+            shifted = np.where(values == 255, 0, values + 1).astype(np.uint8)
+            Image.fromarray(shifted).save(path)
+    cfg = config(masks)
+    cfg.test_dataloader.dataset.reduce_zero_label = True
+    after = count_errors(cfg, masks / 'predicted')
+    np.testing.assert_array_equal(after.confusion, before.confusion)
+    assert after.wrong == before.wrong
+
+
+def test_images_of_one_name_are_an_error(masks):
+    for folder in ('images', 'true'):
+        (masks / folder / 'x').mkdir()
+        (masks / folder / 'b.png').rename(masks / folder / 'x/a.png')
+    with pytest.raises(ValueError, match='a.png and .*x/a.png have one mask'):
+        count_errors(config(masks), masks / 'predicted')

@@ -21,6 +21,9 @@ from .datasets import only
         "don't care",
         '255: road',
         '#ff0000: road',
+        '255 void',
+        'void, 255',
+        '0 0 0\tVoid',
     ],
 )
 def test_a_learnt_class_that_looks_ignored_is_a_note(maps, name):

@@ -116,6 +116,15 @@ def test_a_file_name_in_another_case_is_named(pets):
     assert found[0].endswith('; 1.JPG exists')
 
 
+def test_a_link_to_a_missing_image_is_named(pets, tmp_path):
+    train_image(pets).unlink()
+    train_image(pets).symlink_to(tmp_path / 'gone.jpg')
+    [entry] = only(pets.check(), pictures.MISSING, train_image(pets))
+    assert entry.endswith(
+        f'; it is a link to {tmp_path / "gone.jpg"}, which is missing'
+    )
+
+
 def test_a_missing_folder_of_images_is_one_finding(pets):
     (pets.root / 'train').rename(pets.root / 'images')
     [entry] = only(pets.check(), pictures.MISSING, pets.root / 'train')
@@ -167,7 +176,15 @@ def test_a_loader_that_does_not_rotate_images_is_fine(pets, orientation):
 def test_a_broken_image_of_a_class_is_found(folders):
     path = folders.root / 'train/a/1.jpg'
     path.write_text('no image')
-    only(folders.check(), pictures.BROKEN, path)
+    [entry] = only(folders.check(), pictures.BROKEN, path)
+    assert entry.endswith('UnidentifiedImageError: cannot identify image file')
+
+
+def test_an_empty_image_is_called_empty(folders):
+    path = folders.root / 'train/a/1.jpg'
+    path.write_bytes(b'')
+    [entry] = only(folders.check(), pictures.BROKEN, path)
+    assert entry.endswith('the file is empty')
 
 
 def test_a_map_of_another_size_is_found(maps):

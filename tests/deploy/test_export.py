@@ -227,6 +227,13 @@ def test_invalid_arguments_are_refused(tmp_path, name, options, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_other_numbers_of_channels_are_refused(tmp_path):
+    cfg = segmentor()
+    cfg.model.backbone.in_channels = 4
+    with pytest.raises(ExportError, match='takes images of 4 channels .*only .* three'):
+        export(build(cfg), cfg, tmp_path / 'model.onnx')
+
+
 # tools/deploy/export.py
 
 

@@ -189,6 +189,13 @@ def test_class_without_images_is_named(files, found, folder, tmp_path):
         complete(finetune_config(folder, tmp_path))
 
 
+def test_a_single_class_is_an_error(folder, tmp_path):
+    for name in ('train/ant', 'train/bee', 'val/ant', 'val/bee'):
+        shutil.rmtree(folder / name)
+    with pytest.raises(ValueError, match=f'two classes .*in {folder}/train is cat'):
+        complete(finetune_config(folder, tmp_path))
+
+
 def test_folder_of_images_has_no_classes(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match='no class folder in .*train'):
         RUNNERS.build(finetune_config(folder / 'train/ant', tmp_path))

@@ -124,6 +124,11 @@ def test_formats_that_keep_values(suffix, folder):
         ('127: sky\n254: road', grey([[127, 0]]), 'has the values 0, which'),
         ('sky\nroad', grey([[*range(12)]]), 'the values 2, 3, 4, 5, 6 and 5 more, wh'),
         ('#ff0000: a\n#00ff00: b', RGB, 'has the values #000000, which'),
+        (
+            '0: sky\n255: road',
+            grey([[*range(256)]]),
+            'and 249 more, which .* does not list. Was it smoothed or resized, or eve',
+        ),
         ('sky\nroad', RGB, '0.png has colours, but .*numbers: give each line a colour'),
     ],
 )
@@ -136,6 +141,17 @@ def test_negative_and_huge_values_are_an_error(folder):
     mask = Image.fromarray(np.array([[0, 1, -1, 2**31 - 1]], np.int32))
     with pytest.raises(ValueError, match='has the values -1, 2147483647, which'):
         labels(folder, '0: sky\n1: road', mask, suffix='.tif')
+
+
+@pytest.mark.parametrize('length', [0, 20, 60])
+def test_a_broken_mask_is_named(length, folder):
+    class Truncated:
+        def save(self, path):
+            grey(np.eye(60)).save(path)
+            path.write_bytes(path.read_bytes()[:length])
+
+    with pytest.raises(ValueError, match='ann_dir/train/0.png cannot be decoded'):
+        labels(folder, 'sky\nroad', Truncated())
 
 
 def test_fractions_are_an_error(folder):

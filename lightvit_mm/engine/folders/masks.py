@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...files import IMAGE_SUFFIXES, files_below, read_text
-from .splits import SET_DATA_ROOT
+from .splits import SET_DATA_ROOT, split_it
 
 # Pixels of this class are ignored in training and evaluation.
 VOID = 'void'
@@ -17,6 +17,10 @@ MASK_SUFFIXES = ('.png', '.tif', '.tiff', '.bmp')
 _LINE = re.compile(
     r'(?:(?P<value>\d+)|(?P<hex>#[0-9a-fA-F]{6})|(?P<rgb>\d+ *, *\d+ *, *\d+)) *: *'
     r'(?P<name>.*)'
+)
+# Other notations of a value and a name, such as '3 road', '3, road' and 'road: 3'.
+_OTHER_NOTATION = re.compile(
+    r'[(\[]?\d[\d\s,.;:=|()\[\]]*[\s,;:=|)\]]\D.*|.*\S\s*[\t,;:=|]\s*\d+'
 )
 
 
@@ -51,7 +55,8 @@ def read_mask_classes(path: Path) -> MaskClasses:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is neither UTF-8 nor UTF-16, mixes these kinds of lines,
-            names a value or a class twice, or has fewer than two classes.
+            writes values in another way, has comments, names a value or a class
+            twice, or has fewer than two classes.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -74,7 +79,20 @@ def read_mask_classes(path: Path) -> MaskClasses:
 
 def _parse(lines: list[str], path: Path) -> MaskClasses:
     matches = [_LINE.fullmatch(line) for line in lines]
+    for number, (line, match) in enumerate(zip(lines, matches), start=1):
+        if match is None and line.startswith('#'):
+            raise ValueError(
+                f'Line {number} of {path} is {line!r}: after # should be a colour of '
+                'six digits and a name, as in "#ff8000: road". Remove comments'
+            )
     if not any(matches):
+        if lines and all(map(_OTHER_NOTATION.fullmatch, lines)):
+            raise ValueError(
+                f'Line 1 of {path} is {lines[0]!r} and the other lines have numbers, '
+                'too. If they are values or colours, write VALUE: NAME such as '
+                '"255: road", or "255,128,0: road". If they belong to the names, '
+                'write the values, too'
+            )
         return MaskClasses(lines, None)
     kind = matches[0] and (matches[0]['value'] is None)
     for number, (line, match) in enumerate(zip(lines, matches), start=1):
@@ -153,10 +171,14 @@ def pair_masks(
     """
     found = _by_stem(images, image_suffixes)
     if not found:
+        # The folder of a dataset holds img_dir/train.
+        hint = (
+            '' if images.is_dir() else ' Not split yet? ' + split_it(images.parents[1])
+        )
         raise FileNotFoundError(
             f'There is no image ({", ".join(image_suffixes)}) in {images}. '
             f'{SET_DATA_ROOT}a folder with images in img_dir/train and img_dir/val '
-            'and their masks in ann_dir/train and ann_dir/val.'
+            f'and their masks in ann_dir/train and ann_dir/val.{hint}'
         )
     of_stem = _by_stem(masks, mask_suffixes)
     missing = [stem for stem in found if stem not in of_stem]
@@ -170,8 +192,19 @@ def pair_masks(
         raise FileNotFoundError(
             f'{len(missing)} of the {len(found)} images in {images} have no '
             f'mask; the first missing mask is {masks / missing[0]}{mask_suffixes[0]}'
+            f'{_other_name(missing[0], of_stem)}'
         )
     return [(image, of_stem[stem]) for stem, image in sorted(found.items())]
+
+
+def _other_name(stem: str, masks: dict[str, Path]) -> str:
+    """A clause that shows a mask whose name starts with that of an image."""
+    for name, mask in sorted(masks.items()):
+        if name.startswith(f'{stem}_'):
+            return (
+                f'. There is {mask.name}: rename it to {Path(stem).name}{mask.suffix}'
+            )
+    return ''
 
 
 def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

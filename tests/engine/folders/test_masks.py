@@ -42,6 +42,11 @@ def test_other_encodings_are_named_and_not_guessed(encoding, names, path):
             [1, 2, 3, 4],
         ),
         ('vehicle: car\nvehicle: bus', ['vehicle: car', 'vehicle: bus'], None),
+        ('background\n2 euro', ['background', '2 euro'], None),
+        ('0: 1 euro\n1: 2 euro', ['1 euro', '2 euro'], [0, 1]),
+        ('type 1\ntype 2', ['type 1', 'type 2'], None),
+        ('3d\n4x4', ['3d', '4x4'], None),
+        ('0-10 m\n10-20 m', ['0-10 m', '10-20 m'], None),
     ],
 )
 def test_lines_may_name_values_or_colours(text, names, values, path):
@@ -63,6 +68,19 @@ def test_lines_may_name_values_or_colours(text, names, values, path):
         ('0: sky\n1: sky', 'these names more than once: sky'),
         ('0: void\n255: road', 'two classes or more .* names road'),
         ('', 'two classes or more .* names none'),
+        # Each of these lines would name the next value, or with its number.
+        (
+            '# my classes\nsky\nroad',
+            "Line 1 of .* is '# my classes': .*Remove comments",
+        ),
+        ('sky\nroad\n#f80: car', "Line 3 of .* is '#f80: car': after # .*six digits"),
+        ('0 sky\n1 road', "Line 1 of .* is '0 sky' and .*write VALUE: NAME"),
+        ('255\tsky\n0\troad', 'write VALUE: NAME'),
+        ('(255,0,0): sky\n(0,0,0): road', 'write VALUE: NAME'),
+        ('255 128 0\tsky\n0 0 0\tvoid\n1 1 1\tcar', 'write VALUE: NAME'),
+        ('0.0: sky\n1.0: road', 'write VALUE: NAME'),
+        ('sky: 0\nroad: 1', 'write VALUE: NAME'),
+        ('sky,0\nroad,1', 'write VALUE: NAME'),
     ],
 )
 def test_misuse_is_explained(text, message, path):
@@ -96,3 +114,18 @@ def test_masks_may_have_an_ending_of_their_own(tmp_path):
         (tmp_path / name).touch()
     pairs = pair_masks(tmp_path / 'img', tmp_path / 'ann', ('.jpg',), ('_mask.png',))
     assert pairs == [(tmp_path / 'img/a.jpg', tmp_path / 'ann/a_mask.png')]
+
+
+def test_unsplit_images_get_the_command_that_splits_them(tmp_path):
+    command = f'python tools/convert_dataset.py {tmp_path} OUT --val 0.2'
+    with pytest.raises(FileNotFoundError, match=command):
+        pair_masks(tmp_path / 'img_dir/train', tmp_path / 'ann_dir/train')
+
+
+def test_a_mask_with_a_longer_name_is_named(tmp_path):
+    for name in ('img/a.jpg', 'ann/a_mask.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    message = 'ann/a.png. There is a_mask.png: rename it to a.png'
+    with pytest.raises(FileNotFoundError, match=message):
+        pair_masks(tmp_path / 'img', tmp_path / 'ann')
