@@ -4,6 +4,7 @@ from pathlib import Path
 
 from PIL import Image as PillowImage
 
+from ..engine.folders.masks import MASK_SUFFIXES
 from .records import Dataset, Image
 from .source import (
     IN_NO_LIST,
@@ -40,7 +41,8 @@ def read_masks(source: Source) -> Dataset:
 
     Raises:
         FileNotFoundError: If an image has no mask.
-        ValueError: If a mask is not a PNG, or its size is not that of its image.
+        ValueError: If a mask is a JPEG or the like, or its size is not that of its
+            image.
     """
     names_file = source.root / 'classes.txt'
     dataset = Dataset(names_file=names_file if names_file.is_file() else None)
@@ -57,12 +59,13 @@ def read_masks(source: Source) -> Dataset:
         mask = _mask(path, source)
         if mask is None:
             raise FileNotFoundError(
-                f'{path} has no mask. It should be a PNG file of the same name in '
+                f'{path} has no mask. It should be a file of the same name in '
                 f'{" or ".join(f"{name}/" for name in MASK_FOLDERS)}'
             )
-        if mask.suffix.lower() != '.png':
+        if mask.suffix.lower() not in MASK_SUFFIXES:
             raise ValueError(
-                f'{mask} should be a PNG file: store the masks without loss as PNG'
+                f'{mask} should end in {", ".join(MASK_SUFFIXES)}: other formats may '
+                'change the values of a mask'
             )
         with PillowImage.open(mask) as picture:
             image_size(path, picture.size, str(mask))
@@ -87,8 +90,13 @@ def _mask(path: Path, source: Source) -> Path | None:
             found = source.images_at(parent, stem)
             if found:
                 # A preview in another format may lie next to it.
-                return min(found, key=lambda mask: mask.suffix.lower() != '.png')
+                return min(found, key=lambda mask: _preference(mask.suffix.lower()))
     return None
+
+
+def _preference(suffix: str) -> int:
+    """PNG first; previews in other formats last."""
+    return MASK_SUFFIXES.index(suffix) if suffix in MASK_SUFFIXES else 99
 
 
 # Folders of classes

@@ -29,7 +29,8 @@ def write(
         name = Path(names[image])
         if image.mask is not None:
             _link(image.path, out / 'img_dir' / image.split / name)
-            _link(image.mask, out / 'ann_dir' / image.split / name.with_suffix('.png'))
+            mask = name.with_suffix(image.mask.suffix.lower())
+            _link(image.mask, out / 'ann_dir' / image.split / mask)
         elif image.label is not None:
             _link(image.path, out / image.split / image.label / name)
         else:

@@ -1,5 +1,7 @@
 """Folders of classes, and of images and masks."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,12 +29,12 @@ def write_mask(path, size=(40, 30)):
     return path
 
 
-def pairs(out):
+def pairs(out, suffix='.png'):
     """Each image of the result with its mask."""
     images = [x for x in files(out) if x.startswith('img_dir')]
     masks = [x for x in files(out) if x.startswith('ann_dir')]
     assert masks == [
-        x.replace('img_dir', 'ann_dir').rsplit('.', 1)[0] + '.png' for x in images
+        x.replace('img_dir', 'ann_dir').rsplit('.', 1)[0] + suffix for x in images
     ]
     return images
 
@@ -127,6 +129,7 @@ def test_images_of_no_class_are_counted(source, tmp_path):
         ('imgs/{}.jpg', 'masks/{}_mask.png'),
         ('JPEGImages/{}.jpg', 'SegmentationClass/{}.png'),
         ('images/far/{}.tif', 'annotations/far/{}.png'),
+        ('images/{}.tif', 'masks/{}.tif'),
     ],
 )
 def test_images_and_masks(source, tmp_path, image, mask):
@@ -136,13 +139,15 @@ def test_images_and_masks(source, tmp_path, image, mask):
         write_mask(source / mask.format(i))
     write_text(source / 'classes.txt', 'background', 'road')
     summary = convert(source, out, val=0.4)
-    images = pairs(out)
+    images = pairs(out, Path(mask).suffix)
     assert sorted(x.split('/')[1] for x in images) == ['train'] * 3 + ['val'] * 2
     assert (out / 'classes.txt').read_text() == 'background\nroad\n'
     for name in images:
         written = out / name.replace('img_dir', 'ann_dir').rsplit('.', 1)[0]
         original = source / mask.format(written.name)
-        assert written.with_suffix('.png').read_bytes() == original.read_bytes()
+        assert (
+            written.with_suffix(original.suffix).read_bytes() == original.read_bytes()
+        )
     assert 'finetune_semantic_fpn_lightvit_t.py' in summary
 
 
@@ -191,7 +196,7 @@ def test_lossy_masks_are_an_error(source, tmp_path):
     for i in range(2):
         write_image(source / f'images/{i}.jpg')
         write_mask(source / f'masks/{i}.jpg')
-    with pytest.raises(ValueError, match='should be a PNG file'):
+    with pytest.raises(ValueError, match=r'0.jpg should end in \.png, \.tif'):
         convert(source, tmp_path / 'out', val=0.5)
 
 
