@@ -88,6 +88,14 @@ PATCHES = (
         'all of mmpretrain',
         'mmpretrain finds the model-index.yml of other packages',
     ),
+    Patch(
+        'mmseg.models.losses.cross_entropy_loss',
+        'losses.weigh_ignored_pixels',
+        'Lets class_weight of CrossEntropyLoss work where pixels are ignored.',
+        'mmseg looks up a weight for the label 255, which has none, and fails.',
+        'mmseg 1.2',
+        'mmseg releases what its onedl fork has corrected',
+    ),
 )
 
 
