@@ -6,6 +6,7 @@ up a name.
 """
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
@@ -18,6 +19,12 @@ DATASETS = Registry(
     parent=MMENGINE_DATASETS,
     scope='lightvit_mm',
     locations=['lightvit_mm.engine.mask_folder'],
+)
+HOOKS = Registry(
+    'hook',
+    parent=MMENGINE_HOOKS,
+    scope='lightvit_mm',
+    locations=['lightvit_mm.engine.exact_resume'],
 )
 MODELS = Registry(
     'model',
