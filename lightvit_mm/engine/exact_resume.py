@@ -50,7 +50,9 @@ class ExactResumeHook(Hook):
         epoch_ended = checkpoint['meta']['epoch'] > runner.epoch
         sampler = runner.train_dataloader.batch_sampler.sampler
         checkpoint['exact_resume'] = dict(
-            sampler_seed=sampler.seed, done=0 if epoch_ended else self._done
+            # It may be drawn at random, unlike that of the runner.
+            sampler_seed=getattr(sampler, 'seed', None),
+            done=0 if epoch_ended else self._done,
         )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -60,13 +62,10 @@ class ExactResumeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Let the data loader start at the first batch that was not trained."""
         loop = runner.train_loop
-        sampler = loop.dataloader.batch_sampler.sampler
         if runner.iter and self._saved:
-            sampler.seed = self._saved['sampler_seed']
+            loop.dataloader.batch_sampler.sampler.seed = self._saved['sampler_seed']
             self._done = self._saved['done']
         if isinstance(loop, IterBasedTrainLoop):
-            if isinstance(sampler, InfiniteSampler):
-                sampler.indices = sampler._indices_of_rank()
             batches = _EndlessBatches(runner)
             loop.dataloader_iterator = _Resumed(loop)
         else:
@@ -150,8 +149,12 @@ class _EndlessBatches(_Batches):
         return itertools.islice(self.endless(), self.runner.iter, None)
 
     def endless(self) -> Iterator[list[int]]:
+        if isinstance(self.sampler, InfiniteSampler):
+            # It goes on where it was left, and keeps the order of its first seed.
+            self.sampler.indices = self.sampler._indices_of_rank()
         for epoch in itertools.count():
-            self.sampler.set_epoch(epoch)
+            if hasattr(self.sampler, 'set_epoch'):
+                self.sampler.set_epoch(epoch)
             empty = True
             for indices in self.batches:
                 empty = False

@@ -284,6 +284,8 @@ def train(cfg, work_dir, checkpoint=None):
     cfg.experiment_name = uuid.uuid4().hex
     if checkpoint is not None:
         cfg.update(resume=True, load_from=str(checkpoint))
+        # Only the last checkpoint is needed, and saving takes long.
+        cfg.default_hooks.checkpoint.interval = 1000
     runner = Runner.from_cfg(cfg)
     runner.train()
     # End the workers. The garbage collector would wait for each for 5 seconds.

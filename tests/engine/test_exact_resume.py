@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from ..processes import check, free_port
 from .short_runs import (
@@ -25,9 +24,6 @@ pytest.importorskip('mmpretrain')
 pytest.importorskip('mmseg')
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted(
-    path for path in ROOT.glob('configs/**/*.py') if path.parent.name != '_base_'
-)
 
 
 @pytest.fixture(scope='module')
@@ -164,14 +160,6 @@ def test_a_training_set_without_a_batch_is_rejected(data, tmp_path):
     cfg.train_dataloader.update(batch_size=16, drop_last=True)
     with pytest.raises(ValueError, match='9 images .* no batch of 16'):
         train(cfg, tmp_path)
-
-
-@pytest.mark.parametrize(
-    'path', CONFIGS, ids=lambda path: str(path.relative_to(ROOT / 'configs'))
-)
-def test_every_config_resumes_exactly(path):
-    cfg = Config.fromfile(path)
-    assert cfg.default_hooks.exact_resume.type == 'lightvit_mm.ExactResumeHook'
 
 
 # The sampler that suits the loop; a finite one in a loop of iterations is tested
