@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dist import barrier
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TRANSFORMS
 from mmengine.runner import Runner
@@ -288,6 +289,7 @@ def train(cfg, work_dir, checkpoint=None):
         cfg.default_hooks.checkpoint.interval = 1000
     runner = Runner.from_cfg(cfg)
     runner.train()
+    barrier()  # The first process alone saves.
     # End the workers. The garbage collector would wait for each for 5 seconds.
     vars(runner.train_loop).pop('dataloader_iterator', None)
     runner.train_dataloader._iterator = None
