@@ -275,7 +275,7 @@ class RecordNumbers(Hook):
         )
 
     def after_train(self, runner):
-        torch.save(self.record, Path(runner.work_dir, f'record_{runner.rank}.pth'))
+        torch.save(self.record, Path(runner.work_dir, f'record_{runner.rank}.pt'))
 
 
 def train(cfg, work_dir, checkpoint=None):

@@ -75,7 +75,7 @@ def resume_two_processes(cfg, folder, stops):
         ROOT,
     )
     records = [
-        torch.load(folder / f'uninterrupted/record_{rank}.pth', weights_only=False)
+        torch.load(folder / f'uninterrupted/record_{rank}.pt', weights_only=False)
         for rank in range(2)
     ]
     return json.loads((folder / 'differences.json').read_text()), records
@@ -103,7 +103,7 @@ def three_epochs(data, folder, workers, **settings):
     cfg = run_config(data, 'classifier', workers=workers, interval=100, **settings)
     cfg.train_cfg.max_epochs = 3
     content = train(cfg, folder)
-    return content, torch.load(folder / 'record_0.pth', weights_only=False)
+    return content, torch.load(folder / 'record_0.pt', weights_only=False)
 
 
 @pytest.mark.parametrize('workers', ['workers', 'persistent'])
