@@ -28,7 +28,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
-from lightvit_mm import LightViT, checkpoints
+from lightvit_mm import LightViT, checkpoints, safe_load
 from lightvit_mm.checkpoints import (
     RELEASED,
     CheckpointError,
@@ -604,7 +604,7 @@ def test_without_network_the_error_says_where_to_put_the_file(cache, monkeypatch
     def fail(*args, **kwargs):
         raise URLError('Name or service not known')
 
-    monkeypatch.setattr(checkpoints, 'download_url_to_file', fail)
+    monkeypatch.setattr(safe_load, 'download_url_to_file', fail)
     with pytest.raises(RuntimeError) as error:
         load_checkpoint(LightViT(NANO), TINY)
     for part in (
@@ -671,14 +671,14 @@ def test_a_broken_download_is_not_kept(server, cache):
 
 DOWNLOAD_AND_DIE = """
 import os, signal
-from lightvit_mm import checkpoints
+from lightvit_mm import checkpoints, safe_load
 
-def die(url, path):
+def die(url, path, **options):
     with open(path, 'wb') as file:
         file.write(b'half of the file')
     os.kill(os.getpid(), signal.SIGKILL)
 
-checkpoints.download_url_to_file = die
+safe_load.download_url_to_file = die
 checkpoints.load_published('lightvit://tiny-in1k')
 """
 
