@@ -143,9 +143,10 @@ def _explain(error: Exception, name: str) -> CheckpointError:
     found = re.search(r"(getattr\(.*?\)) from|(?:GLOBAL|class) '?([\w.]+)", str(error))
     if isinstance(error, UnpicklingError) and found:
         return _refusal(name, found[1] or found[2])
+    reason = ' '.join(str(error).split())[:80]
     return CheckpointError(
         f'{name} cannot be read: it is truncated, damaged or not a '
-        f'PyTorch checkpoint ({type(error).__name__})'
+        f'PyTorch checkpoint ({type(error).__name__}: {reason})'
     )
 
 
