@@ -27,8 +27,8 @@ MapLocation = str | torch.device | Callable | dict
 
 UNSAFE_VARIABLE = 'LIGHTVIT_MM_UNSAFE_LOAD'
 
-# Earlier versions know no safe classes but their own.
-_KNOWS_TRAINING_STATE = torch.__version__ >= '2.6'
+# Earlier versions know no safe classes but their own, and are less strict.
+_IS_CURRENT = torch.__version__ >= '2.6'
 
 # The only functions in mmengine's checkpoints: the statistics of a
 # HistoryBuffer and the annealing of OneCycleLR.
@@ -78,7 +78,8 @@ def read(
         CheckpointError: If it is not a checkpoint, is truncated or damaged.
     """
     if isinstance(file, (str, Path)):
-        name = name or str(file)
+        file = str(file)
+        name = name or file
         # Opening a pipe would wait for its writer.
         if os.path.exists(file) and not os.path.isfile(file):
             raise CheckpointError(f'{name} is not a file; expected a checkpoint')
@@ -96,9 +97,10 @@ def read(
             level=logging.WARNING,
         )
         return torch.load(file, map_location=map_location, weights_only=False)
-    allow_training_state()
     try:
-        content = torch.load(file, map_location=map_location, weights_only=True)
+        content = _load(file, map_location, name)
+    except RefusedError:
+        raise
     # Damaged bytes can fail anywhere in the decoder.
     except Exception as error:
         raise _explain(error, name) from error
@@ -119,24 +121,29 @@ def _check_format(file: BinaryIO, name: str) -> None:
             f'{name} is truncated: its end is missing. '
             'Delete it and download or copy it again.'
         )
-    if not _KNOWS_TRAINING_STATE:
-        file.seek(0)
-        _refuse_what_old_versions_execute(file, is_zip, name)
 
 
-def _refuse_what_old_versions_execute(file: BinaryIO, is_zip: bool, name: str) -> None:
+def _load(file: str | BinaryIO, map_location: MapLocation | None, name: str) -> Any:
+    if not _IS_CURRENT:
+        _refuse_what_old_versions_execute(file, name)
+    allow_training_state()
+    return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def _refuse_what_old_versions_execute(file: str | BinaryIO, name: str) -> None:
     """Refuse what weights_only does not cover before PyTorch 2.6.
 
     It covers neither TorchScript, nor the tar archives of PyTorch before 0.2
     (CVE-2025-32434).
     """
-    if is_zip:
+    if tarfile.is_tarfile(file):
+        raise _refusal(name, 'a tar archive')
+    if zipfile.is_zipfile(file):
         with torch.serialization._open_zipfile_reader(file) as reader:
-            is_code = torch.serialization._is_torchscript_zip(reader)
-    else:
-        is_code = tarfile.is_tarfile(file)
-    if is_code:
-        raise _refusal(name, 'TorchScript' if is_zip else 'a tar archive')
+            if torch.serialization._is_torchscript_zip(reader):
+                raise _refusal(name, 'TorchScript')
+    if not isinstance(file, str):
+        file.seek(0)
 
 
 def _explain(error: Exception, name: str) -> CheckpointError:
@@ -151,16 +158,16 @@ def _explain(error: Exception, name: str) -> CheckpointError:
 
 
 def _refusal(name: str, what: str) -> RefusedError:
-    allowed = "tensors, plain values and mmengine's training state"
-    if not _KNOWS_TRAINING_STATE:
-        allowed = (
-            "tensors and plain values, and mmengine's training state only by "
-            'PyTorch 2.6 or later,'
-        )
+    allowed = (
+        "tensors, plain values and mmengine's training state are accepted"
+        if _IS_CURRENT
+        else 'tensors and plain values are accepted; PyTorch 2.6 or later also '
+        "accepts mmengine's training state"
+    )
     return RefusedError(
-        f'{name} was refused because it may carry code: it holds {what}, but '
-        f'only {allowed} are accepted. If you trust its author, set '
-        f'{UNSAFE_VARIABLE}=1 to load it with its code.'
+        f'{name} was refused because it may carry code: it holds {what}, but only '
+        f'{allowed}. If you trust its author, set {UNSAFE_VARIABLE}=1 to load it '
+        'with its code.'
     )
 
 
@@ -178,7 +185,7 @@ def _drop_config(content: Any) -> None:
 @cache
 def allow_training_state() -> None:
     """Let ``torch.load`` read the classes that mmengine writes, and no others."""
-    if not _KNOWS_TRAINING_STATE:
+    if not _IS_CURRENT:
         return
     codes = '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']
     numbers = {type(np.dtype(code)) for code in codes}

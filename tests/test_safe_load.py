@@ -93,7 +93,9 @@ def test_archives_with_code_are_not_opened(tmp_path, monkeypatch, save):
     path = tmp_path / 'file.pth'
     save(path)
     monkeypatch.setattr(torch.jit, 'load', lambda *args, **kw: pytest.fail('executed'))
-    with pytest.raises(CheckpointError, match='refused|cannot be read'):
+    # Later versions do not open them at all.
+    message = 'was refused' if torch.__version__ < '2.6' else 'cannot be read'
+    with pytest.raises(CheckpointError, match=message):
         read(path)
 
 
