@@ -78,18 +78,13 @@ def read(
         CheckpointError: If it is not a checkpoint, is truncated or damaged.
     """
     if isinstance(file, (str, Path)):
-        file = str(file)
-        name = name or file
         # Opening a pipe would wait for its writer.
         if os.path.exists(file) and not os.path.isfile(file):
-            raise CheckpointError(f'{name} is not a file; expected a checkpoint')
+            raise CheckpointError(f'{file} is not a file; expected a checkpoint')
         with open(file, 'rb') as opened:
-            _check_format(opened, name)
-    else:
-        name = name or 'The checkpoint'
-        _check_format(file, name)
-        file.seek(0)
-
+            return read(opened, map_location, name or str(file))
+    name = name or 'The checkpoint'
+    _check_format(file, name)
     if allows_code():
         print_log(
             f'{name} is loaded with its code, because {UNSAFE_VARIABLE}=1 is set',
@@ -121,16 +116,18 @@ def _check_format(file: BinaryIO, name: str) -> None:
             f'{name} is truncated: its end is missing. '
             'Delete it and download or copy it again.'
         )
+    file.seek(0)
 
 
-def _load(file: str | BinaryIO, map_location: MapLocation | None, name: str) -> Any:
+def _load(file: BinaryIO, map_location: MapLocation | None, name: str) -> Any:
     if not _IS_CURRENT:
         _refuse_what_old_versions_execute(file, name)
+        file.seek(0)
     allow_training_state()
     return torch.load(file, map_location=map_location, weights_only=True)
 
 
-def _refuse_what_old_versions_execute(file: str | BinaryIO, name: str) -> None:
+def _refuse_what_old_versions_execute(file: BinaryIO, name: str) -> None:
     """Refuse what weights_only does not cover before PyTorch 2.6.
 
     It covers neither TorchScript, nor the tar archives of PyTorch before 0.2
@@ -138,12 +135,11 @@ def _refuse_what_old_versions_execute(file: str | BinaryIO, name: str) -> None:
     """
     if tarfile.is_tarfile(file):
         raise _refusal(name, 'a tar archive')
-    if zipfile.is_zipfile(file):
+    file.seek(0)
+    if torch.serialization._is_zipfile(file):
         with torch.serialization._open_zipfile_reader(file) as reader:
             if torch.serialization._is_torchscript_zip(reader):
                 raise _refusal(name, 'TorchScript')
-    if not isinstance(file, str):
-        file.seek(0)
 
 
 def _explain(error: Exception, name: str) -> CheckpointError:
