@@ -40,6 +40,12 @@ from lightvit_mm.checkpoints import (
 
 from . import golden
 
+
+@pytest.fixture(autouse=True)
+def protection(monkeypatch):
+    monkeypatch.delenv('LIGHTVIT_MM_UNSAFE_LOAD', raising=False)
+
+
 ROOT = Path(__file__).resolve().parents[1]
 OFFICIAL = json.loads((golden.FOLDER / 'official_state_dicts.json').read_text())
 CASES = {
@@ -695,6 +701,14 @@ def test_one_of_many_processes_downloads(server):
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(load_tiny, range(4)))
     assert len(results) == 4 and len(server.requests) == 1
+
+
+def test_a_write_follows_no_link(tmp_path):
+    (tmp_path / 'victim').write_text('kept')
+    (tmp_path / 'file.pth').symlink_to('victim')
+    save_state_dict(dict(x=torch.ones(1)), tmp_path / 'file.pth', {})
+    assert (tmp_path / 'victim').read_text() == 'kept'
+    assert read_state_dict(tmp_path / 'file.pth')['x'] == 1
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

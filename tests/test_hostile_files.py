@@ -43,6 +43,7 @@ def bomb(tmp_path, monkeypatch):
     handler = functools.partial(SilentHandler, directory=str(tmp_path))
     server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.delenv('LIGHTVIT_MM_UNSAFE_LOAD', raising=False)
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
     yield f'http://127.0.0.1:{server.server_port}/bomb.pth'

@@ -14,6 +14,11 @@ from lightvit_mm import safe_load
 from lightvit_mm.safe_load import CheckpointError, RefusedError, fetch, load_url, read
 
 
+@pytest.fixture(autouse=True)
+def protection(monkeypatch):
+    monkeypatch.delenv('LIGHTVIT_MM_UNSAFE_LOAD', raising=False)
+
+
 class Bomb:
     """Unpickling it creates a folder."""
 

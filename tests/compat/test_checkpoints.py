@@ -32,6 +32,12 @@ from mmengine.runner import Runner, checkpoint, load_checkpoint
 from lightvit_mm.checkpoints import RELEASED
 from lightvit_mm.safe_load import RefusedError
 
+
+@pytest.fixture(autouse=True)
+def protection(monkeypatch):
+    monkeypatch.delenv('LIGHTVIT_MM_UNSAFE_LOAD', raising=False)
+
+
 reads_training_state = pytest.mark.skipif(
     torch.__version__ < '2.6',
     reason="its safe reader refuses mmengine's state",
