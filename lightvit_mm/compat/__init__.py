@@ -66,11 +66,12 @@ PATCHES = (
     ),
     Patch(
         'mmengine.runner.checkpoint',
-        'checkpoints.load_mmengine_checkpoints',
-        'Lets the safe torch.load read the classes that mmengine writes, no others.',
-        'torch.load refuses them, and newer mmengine falls back to the unsafe loader.',
-        'PyTorch 2.6 and later',
-        'mmengine registers its own classes with torch.serialization',
+        'checkpoints.load_safely',
+        'Reads checkpoints from files and all addresses without executing code.',
+        'mmengine executes code from the web and, before PyTorch 2.6, from files; '
+        'newer torch.load refuses the classes that mmengine writes.',
+        'all of mmengine',
+        'mmengine loads with weights_only=True from everywhere',
     ),
     Patch(
         'mmengine.runner.checkpoint',
@@ -79,6 +80,22 @@ PATCHES = (
         'mmengine only knows schemes that imported code has registered.',
         'all of mmengine',
         'the weights are published at an address that mmengine knows',
+    ),
+    Patch(
+        'mmengine.hooks.checkpoint_hook',
+        'checkpoints.keep_to_work_dir',
+        'Lets a resumed run delete only checkpoints in its own folder.',
+        'It deletes the best checkpoint that the resumed file names, anywhere.',
+        'all of mmengine',
+        'mmengine checks the path',
+    ),
+    Patch(
+        'mmengine.infer.infer',
+        'checkpoints.refuse_stored_configs',
+        'Refuses inferencers without a config, such as DetInferencer(weights=FILE).',
+        'They execute the config in the checkpoint.',
+        'all of mmengine',
+        'mmengine stores configs as data',
     ),
     Patch(
         'mmpretrain.apis.model',
