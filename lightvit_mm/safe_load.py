@@ -22,6 +22,7 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch.hub import download_url_to_file
 
 from .files import remove_drafts, written_whole
+from .untrusted import check_is_file
 
 MapLocation = str | torch.device | Callable | dict
 
@@ -78,9 +79,7 @@ def read(
         CheckpointError: If it is not a checkpoint, is truncated or damaged.
     """
     if isinstance(file, (str, Path)):
-        # Opening a pipe would wait for its writer.
-        if os.path.exists(file) and not os.path.isfile(file):
-            raise CheckpointError(f'{file} is not a file; expected a checkpoint')
+        check_is_file(file)
         with open(file, 'rb') as opened:
             return read(opened, map_location, name or str(file))
     name = name or 'The checkpoint'

@@ -106,7 +106,7 @@ def test_archives_with_code_are_not_opened(tmp_path, monkeypatch, save):
 
 def test_a_pipe_does_not_block(tmp_path):
     os.mkfifo(tmp_path / 'pipe.pth')
-    with pytest.raises(CheckpointError, match=r'pipe\.pth is not a file'):
+    with pytest.raises(OSError, match=r'pipe\.pth is a pipe'):
         read(tmp_path / 'pipe.pth')
 
 

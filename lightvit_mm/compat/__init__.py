@@ -65,6 +65,14 @@ PATCHES = (
         'mmengine looks up configs of any installed package',
     ),
     Patch(
+        'mmengine.fileio.backends.local_backend',
+        'files.refuse_pipes',
+        'Refuses pipes and devices in place of images and annotations.',
+        'Training would wait for their content forever.',
+        'all of mmengine',
+        'mmengine opens only files',
+    ),
+    Patch(
         'mmengine.runner.checkpoint',
         'checkpoints.load_safely',
         'Reads checkpoints from files and all addresses without executing code.',
