@@ -2,11 +2,13 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from mmengine.fileio import get, get_local_path, get_text
 
 import lightvit_mm  # noqa: F401
+from lightvit_mm.files import files_below, read_json, read_text
 from lightvit_mm.messages import printable
 from lightvit_mm.untrusted import check_is_file, parse_json, walk
 
@@ -29,12 +31,14 @@ def local_path(path):
         return local
 
 
-@pytest.mark.parametrize('read', [check_is_file, get, get_text, local_path])
+@pytest.mark.parametrize(
+    'read', [check_is_file, get, get_text, local_path, read_json, read_text]
+)
 def test_pipes_and_devices_are_not_read(tmp_path, read):
     os.mkfifo(tmp_path / 'pipe')
-    for path in (tmp_path / 'pipe', '/dev/zero'):
+    for path in (tmp_path / 'pipe', Path('/dev/zero')):
         with pytest.raises(OSError, match=f'{path} is a pipe or a device'):
-            read(str(path))
+            read(path)
 
 
 def test_files_are_read_as_before(tmp_path):
@@ -81,12 +85,13 @@ def test_a_walk_skips_folders_and_pipes(tmp_path):
     assert found == [(str(tmp_path), ['file'])]
 
 
-def test_a_walk_in_circles_ends(tmp_path):
+@pytest.mark.parametrize('search', [walk, files_below])
+def test_a_walk_in_circles_ends(tmp_path, search):
     """os.walk would visit more than 10 ** 12 folders."""
     for name in 'ab':
         (tmp_path / name).symlink_to('.', target_is_directory=True)
     with pytest.raises(OSError, match='symbolic links that lead'):
-        list(walk(tmp_path))
+        list(search(tmp_path))
 
 
 def test_control_characters_are_escaped():
