@@ -3,14 +3,15 @@
 #   make demo        pre-train, train Mask R-CNN, print the AP table
 #   make test        run all tests
 #   make test-docs   run the commands of README.md and docs/ on small data
+#   make torture     stop and resume training in many ways; takes long
 #   make lint        check format and style with ruff
 #   make docs        build the site of the documentation
 #   make dist        build and check the source distribution and the wheel
 #   make venv        only make the environment of demo and the tests
 #   make clean       delete the environments and what was built
 #
-# STACK=onedl, classic or latest selects other packages for demo, test and
-# test-docs, each stack in its own environment. PYTHON=python3.12 selects the
+# STACK=onedl, classic or latest selects other packages for demo and all tests,
+# each stack in its own environment. PYTHON=python3.12 selects the
 # interpreter. See docs/environments.md.
 STACK ?= openmmlab
 PYTHON ?= python3
@@ -34,7 +35,7 @@ case " $(PYTHONS) " in \
 esac
 endef
 
-.PHONY: demo test test-docs lint docs dist venv clean
+.PHONY: demo test test-docs torture lint docs dist venv clean
 
 demo: venv
 	$(VENV)/bin/python tools/demo.py
@@ -44,6 +45,9 @@ test: venv
 
 test-docs: venv
 	$(PYTEST) -m commands
+
+torture: venv
+	$(PYTEST) -v -m torture
 
 lint: .venv-lint/.installed
 	.venv-lint/bin/ruff format --check .

@@ -18,3 +18,4 @@ model = dict(
     backbone=dict(_delete_=True, **_base_.lightvit.tiny.backbone),
     neck=dict(type='lightvit_mm.LightViTFPN', **_base_.lightvit.tiny.neck),
 )
+default_hooks = _base_.hooks

@@ -19,3 +19,4 @@ model = dict(
 )
 
 auto_scale_lr = dict(enable=True)
+default_hooks = _base_.hooks

@@ -12,3 +12,5 @@ _base_ = [
     './_base_/adamw_1x.py',
     'mmdet::_base_/default_runtime.py',
 ]
+
+default_hooks = _base_.hooks

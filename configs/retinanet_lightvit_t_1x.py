@@ -21,3 +21,4 @@ model = dict(
     backbone=dict(_delete_=True, **_base_.lightvit.tiny.backbone),
     neck=dict(start_level=0, **_base_.lightvit.tiny.neck),
 )
+default_hooks = _base_.hooks

@@ -35,3 +35,4 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=256)
+default_hooks = _base_.hooks

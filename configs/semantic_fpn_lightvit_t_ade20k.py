@@ -12,3 +12,5 @@ _base_ = [
     './_base_/adamw_80k.py',
     'mmseg::_base_/default_runtime.py',
 ]
+
+default_hooks = _base_.hooks

@@ -16,26 +16,19 @@ checkpoint, as in ``load_from`` and
 
 import logging
 import os
-import re
-import zipfile
-from collections.abc import Callable
-from http.client import HTTPException
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from filelock import FileLock
 from mmengine.logging import print_log
 from torch import Tensor
-from torch.hub import download_url_to_file
 
-from .files import remove_drafts, written_whole
+from .files import written_whole
 from .models import LightViT
 from .models.strict import take_backbone
+from .safe_load import CheckpointError, MapLocation, RefusedError, fetch, read
 
 StateDict = dict[str, Tensor]
-MapLocation = str | torch.device | Callable | dict
 
 # ImageNet-1k classifiers, published by the authors with the paper.
 _RELEASE = 'https://github.com/hunto/LightViT/releases/download/v0.0.1/'
@@ -78,10 +71,6 @@ _AFTER_STAGES = tuple(
 _DETECTOR_HEADS = ('rpn_head.', 'roi_head.', 'bbox_head.')
 
 
-class CheckpointError(RuntimeError):
-    """Raised if a checkpoint cannot be used; the message gives the reason."""
-
-
 def read_state_dict(path: str | Path, map_location: MapLocation = 'cpu') -> StateDict:
     """Read the weights of a checkpoint without executing code from it.
 
@@ -97,39 +86,7 @@ def read_state_dict(path: str | Path, map_location: MapLocation = 'cpu') -> Stat
         CheckpointError: If it is not a checkpoint, is truncated, could execute
             code or holds no weights.
     """
-    return find_weights(_load_safely(path, map_location), path)
-
-
-def _load_safely(path: str | Path, map_location: MapLocation) -> Any:
-    with open(path, 'rb') as file:
-        start = file.read(16)
-    # torch.save writes zip archives, and wrote pickles before PyTorch 1.6.
-    is_zip = start.startswith(b'PK\x03\x04')
-    if not is_zip and not start.startswith(b'\x80'):
-        raise CheckpointError(
-            f'{path} is not a PyTorch checkpoint: it starts with {start!r}'
-        )
-    if is_zip and not zipfile.is_zipfile(path):
-        raise CheckpointError(
-            f'{path} is truncated: its end is missing. '
-            'Delete it and download or copy it again.'
-        )
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    # Damaged bytes can fail anywhere in the decoder.
-    except Exception as error:
-        name = re.search(r"(?:GLOBAL|class) '?([\w.]+)", str(error))
-        if isinstance(error, UnpicklingError) and name:
-            raise CheckpointError(
-                f'{path} was refused because it could execute code: it holds '
-                f'{name[1]}, but only tensors and plain values are allowed. '
-                "Checkpoints with mmengine's training state need PyTorch 2.6 or "
-                'later.'
-            ) from error
-        raise CheckpointError(
-            f'{path} cannot be read: it is truncated, damaged or not a '
-            f'PyTorch checkpoint ({type(error).__name__})'
-        ) from error
+    return find_weights(read(path, map_location), path)
 
 
 def find_weights(content: Any, path: str | Path) -> StateDict:
@@ -325,8 +282,15 @@ def load_published(filename: str, map_location: MapLocation | None = None) -> di
     if filename not in RELEASED:
         raise ValueError(f'{filename!r} should be one of {tuple(RELEASED)}')
     url = RELEASED[filename]
-    path = _find_or_download(url)
-    weights = read_state_dict(path, map_location or 'cpu')
+    name = url.rpartition('/')[2]
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder is None:
+        path = Path(torch.hub.get_dir(), 'checkpoints', name)
+        content = _fetch(url, path, map_location or 'cpu')
+    else:
+        path = Path(folder).expanduser() / name
+        content = _read_from_folder(url, path, map_location or 'cpu')
+    weights = find_weights(content, path)
     try:
         weights = convert(weights, 'classifier')
     except CheckpointError as error:
@@ -334,39 +298,22 @@ def load_published(filename: str, map_location: MapLocation | None = None) -> di
     return dict(state_dict=weights, meta=dict(source=url))
 
 
-def _find_or_download(url: str) -> Path:
-    name = url.rpartition('/')[2]
-    folder = os.environ.get(FOLDER_VARIABLE)
-    if folder is not None:
-        path = Path(folder).expanduser() / name
-        if not path.is_file():
-            raise FileNotFoundError(
-                f'There is no file {path}, although {FOLDER_VARIABLE}={folder} '
-                f'is set. Put {url} there, or unset the variable to download it.'
-            )
-        return path
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / name
-    if not path.is_file():
-        _download(url, path)
-    return path
-
-
-def _download(url: str, path: Path) -> None:
+def _fetch(url: str, path: Path, map_location: MapLocation) -> Any:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One process of a machine downloads; the others wait for it.
-        with FileLock(f'{path}.lock'):
-            if path.is_file():
-                return
-            remove_drafts(path)
-            print_log(f'Downloading {url} to {path}', logger='current')
-            with written_whole(path) as draft:
-                download_url_to_file(url, str(draft))
-                # urllib reports no error if the connection breaks off.
-                read_state_dict(draft)
-    except (OSError, HTTPException, CheckpointError) as error:
+        return fetch(url, path, map_location)
+    except RefusedError:
+        raise
+    except CheckpointError as error:
         raise CheckpointError(
-            f'{url} could not be downloaded ({error}). Download it elsewhere '
-            f'and put {path.name} into {path.parent}, or into any folder and set '
-            f'the environment variable {FOLDER_VARIABLE} to that folder.'
+            f'{error}, or into any folder and set the environment variable '
+            f'{FOLDER_VARIABLE} to that folder.'
         ) from error
+
+
+def _read_from_folder(url: str, path: Path, map_location: MapLocation) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'There is no file {path}, although {FOLDER_VARIABLE}={path.parent} '
+            f'is set. Put {url} there, or unset the variable to download it.'
+        )
+    return read(path, map_location)

@@ -26,6 +26,7 @@ from . import cfg_options, config  # noqa: E402
 from .checkpoints import RELEASED, CheckpointError  # noqa: E402
 from .engine.distributed import distribute_on_cpu  # noqa: E402
 from .engine.own_data import complete, own_data_runner  # noqa: E402
+from .messages import printable  # noqa: E402
 
 
 class CfgOptions(DictAction):
@@ -154,7 +155,7 @@ def short_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ModuleNotFoundError, CheckpointError) as error:
-        raise SystemExit(str(error)) from error
+        raise SystemExit(printable(str(error))) from error
 
 
 @contextmanager
@@ -182,7 +183,7 @@ def short_weight_errors(cfg: Config) -> Iterator[None]:
             if paths
             else ''
         )
-        raise SystemExit(f'{error}{advice}') from error
+        raise SystemExit(printable(f'{error}{advice}')) from error
 
 
 def _pretrained(node: Any, path: str) -> Iterator[tuple[str, str]]:

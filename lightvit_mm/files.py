@@ -2,7 +2,6 @@
 
 import codecs
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from .untrusted import check_is_file, parse_json, walk
 
 PathLike = str | Path
 
@@ -54,13 +55,19 @@ def files_below(folder: Path, skip: Path | None = None) -> Iterator[Path]:
     """The files in a folder and its subfolders, without hidden ones.
 
     They are sorted by name, those of a folder before those of its subfolders.
-    Links to folders are followed.
+    Links to folders are followed; pipes and devices are left out. A folder that does
+    not exist has no files.
 
     Args:
         folder: The folder.
         skip: Folder whose files are left out.
+
+    Raises:
+        OSError: If a folder cannot be read, or links lead to it again and again.
     """
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    if not folder.is_dir():
+        return
+    for parent, folders, names in walk(folder):
         if skip is not None and is_below(Path(parent), skip):
             folders.clear()
             continue
@@ -77,8 +84,10 @@ def read_text(path: Path) -> str:
     """The content of a text file in UTF-8, or in UTF-16 with a byte order mark.
 
     Raises:
+        OSError: If it cannot be read, or is a pipe or a device.
         ValueError: If it has another encoding.
     """
+    check_is_file(path)
     data = path.read_bytes()
     # Editors on Windows write a byte order mark first.
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -99,13 +108,12 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        ValueError: If it is not JSON.
+        OSError: If it cannot be read, or is a pipe or a device.
+        ValueError: If it is not JSON, or is nested too deeply.
     """
-    try:
-        # From bytes, json recognizes UTF-8, with a byte order mark too, and UTF-16.
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON: {error}') from error
+    check_is_file(path)
+    # From bytes, json recognizes UTF-8, with a byte order mark too, and UTF-16.
+    return parse_json(path.read_bytes(), path)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Parts of messages: lists, and names close to a mistyped one."""
+"""Parts of messages: lists, names close to a mistyped one, safe characters."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -15,3 +15,11 @@ def close_to(name: str, known: Sequence[str]) -> str:
     """A clause that lists known names similar to a mistyped one, or ''."""
     matches = difflib.get_close_matches(name, known)
     return ' (close to it: ' + ', '.join(matches) + ')' if matches else ''
+
+
+def printable(text: str) -> str:
+    """A text whose control characters, which a terminal obeys, are escaped."""
+    return ''.join(
+        char if char.isprintable() or char == '\n' else ascii(char)[1:-1]
+        for char in text
+    )

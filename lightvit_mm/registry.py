@@ -6,6 +6,7 @@ up a name.
 """
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
@@ -26,6 +27,12 @@ METRICS = Registry(
     parent=MMENGINE_METRICS,
     scope='lightvit_mm',
     locations=['lightvit_mm.engine.coco_metric'],
+)
+HOOKS = Registry(
+    'hook',
+    parent=MMENGINE_HOOKS,
+    scope='lightvit_mm',
+    locations=['lightvit_mm.engine.exact_resume'],
 )
 MODELS = Registry(
     'model',

@@ -28,7 +28,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
-from lightvit_mm import LightViT, checkpoints
+from lightvit_mm import LightViT, checkpoints, safe_load
 from lightvit_mm.checkpoints import (
     RELEASED,
     CheckpointError,
@@ -39,6 +39,12 @@ from lightvit_mm.checkpoints import (
 )
 
 from . import golden
+
+
+@pytest.fixture(autouse=True)
+def protection(monkeypatch):
+    monkeypatch.delenv('LIGHTVIT_MM_UNSAFE_LOAD', raising=False)
+
 
 ROOT = Path(__file__).resolve().parents[1]
 OFFICIAL = json.loads((golden.FOLDER / 'official_state_dicts.json').read_text())
@@ -604,7 +610,7 @@ def test_without_network_the_error_says_where_to_put_the_file(cache, monkeypatch
     def fail(*args, **kwargs):
         raise URLError('Name or service not known')
 
-    monkeypatch.setattr(checkpoints, 'download_url_to_file', fail)
+    monkeypatch.setattr(safe_load, 'download_url_to_file', fail)
     with pytest.raises(RuntimeError) as error:
         load_checkpoint(LightViT(NANO), TINY)
     for part in (
@@ -671,14 +677,14 @@ def test_a_broken_download_is_not_kept(server, cache):
 
 DOWNLOAD_AND_DIE = """
 import os, signal
-from lightvit_mm import checkpoints
+from lightvit_mm import checkpoints, safe_load
 
-def die(url, path):
+def die(url, path, **options):
     with open(path, 'wb') as file:
         file.write(b'half of the file')
     os.kill(os.getpid(), signal.SIGKILL)
 
-checkpoints.download_url_to_file = die
+safe_load.download_url_to_file = die
 checkpoints.load_published('lightvit://tiny-in1k')
 """
 
@@ -695,6 +701,14 @@ def test_one_of_many_processes_downloads(server):
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(load_tiny, range(4)))
     assert len(results) == 4 and len(server.requests) == 1
+
+
+def test_a_write_follows_no_link(tmp_path):
+    (tmp_path / 'victim').write_text('kept')
+    (tmp_path / 'file.pth').symlink_to('victim')
+    save_state_dict(dict(x=torch.ones(1)), tmp_path / 'file.pth', {})
+    assert (tmp_path / 'victim').read_text() == 'kept'
+    assert read_state_dict(tmp_path / 'file.pth')['x'] == 1
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -1,5 +1,7 @@
 """What every config in configs/ must do, in all three libraries."""
 
+import copy
+import functools
 import re
 from pathlib import Path
 
@@ -27,6 +29,10 @@ NAMES = sorted(
     for path in CONFIGS.rglob('*.py')
     if '_base_' not in path.parts
 )
+
+# Reading takes most of the time of a short test.
+read_config = functools.cache(Config.fromfile)
+
 SIZE = 64  # of images; some classifiers take only one size
 CLASSIFIER_SIZE = 224
 # Two rectangles of two classes; each task gets boxes, masks or a map.
@@ -99,7 +105,7 @@ def fewer_regions(settings):
 
 @pytest.fixture(params=NAMES, ids=lambda name: name[:-3])
 def cfg(request):
-    cfg = Config.fromfile(CONFIGS / request.param)
+    cfg = copy.deepcopy(read_config(CONFIGS / request.param))
     fewer_regions(cfg.model)
     if cfg.default_scope == 'mmseg':
         cfg.model.data_preprocessor.size = (SIZE, SIZE)
@@ -183,10 +189,16 @@ def test_docstring_gives_command_result_and_cost(name):
     )
     duration, unit, gpus, images = training
     limits = dict(epoch='max_epochs', iteration='max_iters')
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     assert int(duration.replace(',', '')) == cfg.train_cfg[limits[unit]]
     assert int(images) == cfg.train_dataloader.batch_size
     if gpus:
         assert f'{own_name} {gpus} ' in text
         batch = int(gpus) * int(images)
         assert batch == cfg.auto_scale_lr.base_batch_size
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_resumes_exactly(name):
+    cfg = read_config(CONFIGS / name)
+    assert cfg.default_hooks.exact_resume.type == 'lightvit_mm.ExactResumeHook'

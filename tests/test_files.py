@@ -1,6 +1,8 @@
-"""Files below a folder; files are complete or not there."""
+"""Files below a folder; reading; files are complete or not there."""
 
-from lightvit_mm.files import files_below, written_whole
+import pytest
+
+from lightvit_mm.files import files_below, read_json, written_whole
 
 
 def test_files_below_a_folder_come_from_the_top_without_hidden_ones(tmp_path):
@@ -22,6 +24,13 @@ def test_files_below_a_folder_come_from_the_top_without_hidden_ones(tmp_path):
 
     found = [str(x.relative_to(root)) for x in files_below(root, root / 'results')]
     assert found == ['A.txt', 'b.jpg', 'a/c.jpg', 'link/d.jpg']
+
+
+def test_deep_json_is_an_error(tmp_path):
+    path = tmp_path / 'deep.json'
+    path.write_text('[' * 10**6)
+    with pytest.raises(ValueError, match=r'deep\.json is not JSON'):
+        read_json(path)
 
 
 def test_files_written_together_are_replaced_together(tmp_path):

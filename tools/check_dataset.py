@@ -13,6 +13,7 @@ from lightvit_mm import cli
 from lightvit_mm.check_dataset.check import check
 from lightvit_mm.check_dataset.samples import draw_samples
 from lightvit_mm.engine.own_data import complete
+from lightvit_mm.messages import printable
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,7 +40,7 @@ def main() -> None:
         cfg = cli.read_config(args)
         complete(cfg)
         report = check(cfg)
-        print(report)
+        print(printable(str(report)))
         if args.show_dir is not None:
             draw(cfg, args.show_dir, args.num_samples, report.has_faults)
     raise SystemExit(int(report.has_faults))
@@ -53,7 +54,8 @@ def draw(cfg: Config, folder: Path, num_samples: int, has_faults: bool) -> None:
         if not has_faults:
             raise
         raise SystemExit(
-            f'\nThe samples cannot be drawn before the faults above are fixed: {error}'
+            '\nThe samples cannot be drawn before the faults above are fixed: '
+            + printable(str(error))
         ) from error
     print('\nSamples of the training set: ' + ', '.join(map(str, paths)))
 

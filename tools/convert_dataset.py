@@ -11,6 +11,7 @@ from pathlib import Path
 from lightvit_mm import cli
 from lightvit_mm.convert_dataset.convert import convert
 from lightvit_mm.convert_dataset.formats import FORMATS
+from lightvit_mm.messages import printable
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,7 +52,7 @@ def main() -> None:
             args.attribute,
             args.crowds_as_objects,
         )
-    print(summary)
+    print(printable(summary))
 
 
 if __name__ == '__main__':

@@ -3,6 +3,13 @@
 # Set GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS in the environment.
 set -euo pipefail
 GPUS=${GPUS:-8}
+for name in GPUS GPUS_PER_NODE CPUS_PER_TASK; do
+    # Bash would execute a command in a number that it computes with.
+    if [[ -n ${!name:-} && ! ${!name} =~ ^[1-9][0-9]*$ ]]; then
+        echo "$name should be a positive integer, got '${!name}'." >&2
+        exit 2
+    fi
+done
 GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
 # SRUN_ARGS is unquoted because it may hold several arguments.
 # shellcheck disable=SC2086

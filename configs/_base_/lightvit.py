@@ -9,6 +9,9 @@ makes it LightViT-S.
 # Registers the package, and mmcv's operators, for every tool that reads this.
 custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
 
+# Hooks of all configs: default_hooks = _base_.hooks
+hooks = dict(exact_resume=dict(type='lightvit_mm.ExactResumeHook'))
+
 
 def _size(arch, drop_path_rate, channels):
     return dict(

@@ -43,3 +43,4 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(enable=True)
+default_hooks = _base_.hooks

@@ -6,9 +6,7 @@ The paper has no result for it.
 Training: 300 epochs on 4 GPUs, 256 images per GPU.
 """
 
-_base_ = 'mmpretrain::deit/deit-tiny_4xb256_in1k.py'
-
-custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
+_base_ = ['mmpretrain::deit/deit-tiny_4xb256_in1k.py', '../_base_/lightvit.py']
 
 model = dict(
     backbone=dict(
@@ -17,3 +15,4 @@ model = dict(
         backbone=_base_.model.backbone,
     )
 )
+default_hooks = _base_.hooks

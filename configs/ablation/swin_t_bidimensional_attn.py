@@ -6,9 +6,10 @@ The paper has no result for it.
 Training: 300 epochs on 16 GPUs, 64 images per GPU.
 """
 
-_base_ = 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'
-
-custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
+_base_ = [
+    'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
+    '../_base_/lightvit.py',
+]
 
 model = dict(
     backbone=dict(
@@ -17,3 +18,4 @@ model = dict(
         backbone=_base_.model.backbone,
     )
 )
+default_hooks = _base_.hooks

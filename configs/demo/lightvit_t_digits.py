@@ -52,5 +52,7 @@ param_scheduler = dict(
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=max_epochs)
 val_cfg = dict()
 test_cfg = dict()
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=max_epochs))
+default_hooks = dict(
+    logger=dict(interval=20), checkpoint=dict(interval=max_epochs), **_base_.hooks
+)
 randomness = dict(seed=0)

@@ -97,7 +97,9 @@ train_cfg = dict(type='IterBasedTrainLoop', max_iters=num_iters, val_interval=nu
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
-    logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=num_iters)
+    logger=dict(interval=10),
+    checkpoint=dict(by_epoch=False, interval=num_iters),
+    **_base_.hooks,
 )
 log_processor = dict(window_size=10, by_epoch=False)
 randomness = dict(seed=0)

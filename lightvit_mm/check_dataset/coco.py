@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import isfinite
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,11 @@ MISFIT = Kind(
 )
 SOME_MISFIT = MISFIT._replace(is_fault=False)
 
+OUT_OF_ROOT = Kind(
+    'images outside of data_root',
+    'Copy them into it, and correct file_name: training reads whatever file it names',
+)
+
 TOLERANCE = 1  # pixel beyond the border
 MAX_MISFIT = 0.1  # share of boxes; more is a fault
 MAX_CROWDS = 0.2  # share of annotations; COCO has 0.012
@@ -191,14 +197,16 @@ def read(source: Source, config: str) -> tuple[Content | None, list[Finding]]:
         missing = [x for x in ('images', 'categories') if x not in data]
         if missing:
             raise ValueError(f'it has no {" and no ".join(missing)}')
+        _check_entries(data)
     except UnicodeDecodeError as error:
         return None, [Finding(ENCODING, path, str(error))]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, 'strerror', None) or str(error)
         return None, [Finding(UNREADABLE, path, reason)]
     coco = CocoFile(path, source, data)
     checks = (
         coco.check_fields,
+        coco.check_names,
         coco.check_ids,
         coco.check_zero_id,
         coco.check_references,
@@ -215,6 +223,20 @@ def read(source: Source, config: str) -> tuple[Content | None, list[Finding]]:
     findings += [finding for check in checks for finding in check()]
     findings += check_evaluators(source, config)
     return coco.content(), findings
+
+
+def _check_entries(data: dict) -> None:
+    for part in _FIELDS:
+        entries = data.get(part, [])
+        if not isinstance(entries, list):
+            raise ValueError(f'{part} is a {type(entries).__name__}, not a list')
+        for i, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                raise ValueError(f'{part}[{i}] is a {type(entry).__name__}, not a dict')
+            if not isinstance(entry.get('file_name', ''), str):
+                raise ValueError(
+                    f'{part}[{i}] has file_name={entry["file_name"]!r}, not a text'
+                )
 
 
 def check_encoding(path: str, text: bytes) -> Iterator[Finding]:
@@ -293,6 +315,11 @@ class CocoFile:
         # mmdet skips ignored annotations, and those without an image.
         self.annotations = [x for x in self.annotations if not x.get('ignore')]
 
+    @property
+    def _folder(self) -> str:
+        prefix = self.source.cfg.get('data_prefix') or {}
+        return self.source.join(prefix.get('img', ''))
+
     @cached_property
     def placed(self) -> list[dict]:
         """The annotations of known images."""
@@ -341,11 +368,9 @@ class CocoFile:
 
     def content(self) -> Content:
         """Images, classes and numbers."""
-        prefix = self.source.cfg.get('data_prefix') or {}
-        folder = self.source.join(prefix.get('img', ''))
         pictures = [
             Picture(
-                os.path.join(folder, image['file_name']),
+                os.path.join(self._folder, image['file_name']),
                 f'image {image["id"]} of {self.path}',
                 size=(image['width'], image['height']),
             )
@@ -381,6 +406,16 @@ class CocoFile:
             for annotation in self.annotations:
                 if 'iscrowd' not in annotation:
                     yield self._found(NO_CROWD_FLAG, self._name(annotation))
+
+    def check_names(self) -> Iterator[Finding]:
+        """Find images outside of data_root."""
+        root = self.source.join('') or self._folder
+        for image in self.images.values():
+            path = os.path.join(self._folder, image['file_name'])
+            if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root)):
+                yield self._found(
+                    OUT_OF_ROOT, f'image {image["id"]} has the file {path}'
+                )
 
     def check_ids(self) -> Iterator[Finding]:
         """Find duplicate ids, and categories of the same name."""

@@ -1,69 +1,42 @@
 """Patches that let mmengine load checkpoints, safely and by address."""
 
-from collections.abc import Callable
-from pickle import UnpicklingError
+import os
 from types import ModuleType
 
-import numpy as np
 import torch
-from mmengine.config import ConfigDict
-from mmengine.logging import HistoryBuffer
-from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-# The only functions in mmengine's checkpoints: the statistics of a
-# HistoryBuffer and the annealing of OneCycleLR.
-_PICKLED_METHODS = {
-    HistoryBuffer: ('min', 'max', 'current', 'mean'),
-    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
-}
-
-
-def _restricted_getattr(owner: type, name: str) -> Callable:
-    """Stands for ``getattr`` in checkpoints, where it names a method.
-
-    ``getattr`` itself would give a checkpoint access to any object.
-    """
-    if name not in _PICKLED_METHODS.get(owner, ()):
-        raise UnpicklingError(
-            f'mmengine does not write getattr({owner!r}, {name!r}): '
-            'the checkpoint may carry code'
-        )
-    return getattr(owner, name)
+from ..safe_load import (
+    UNSAFE_VARIABLE,
+    RefusedError,
+    allow_training_state,
+    allows_code,
+    load_url,
+    read,
+)
 
 
-def load_mmengine_checkpoints(module: ModuleType) -> None:
-    """Allow the classes that mmengine writes in checkpoints, and nothing else.
+class _SafeTorch:
+    """``torch``, but its ``load`` is the safe reader."""
+
+    load = staticmethod(read)
+
+    def __getattr__(self, name: str):
+        return getattr(torch, name)
+
+
+def load_safely(module: ModuleType) -> None:
+    """Read checkpoints from all sources with :func:`lightvit_mm.safe_load.read`.
 
     Args:
         module: ``mmengine.runner.checkpoint``.
     """
-    # Earlier versions restrict torch.load only on request.
-    if torch.__version__ < '2.6':
-        return
-    codes = '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']
-    numbers = {type(np.dtype(code)) for code in codes}
-    torch.serialization.add_safe_globals(
-        [
-            ConfigDict,  # a dataset's metainfo, where it comes from a config
-            HistoryBuffer,
-            OneCycleParamScheduler,
-            (_restricted_getattr, 'builtins.getattr'),
-            np.dtype,
-            np.ndarray,
-            *numbers,
-        ]
-    )
-    # NumPy 2 renamed the module; a checkpoint has the name that its writer knew.
-    for name in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        torch.serialization.add_safe_globals(
-            [
-                (np.empty(0).__reduce__()[0], f'{name}._reconstruct'),
-                (np.float64().__reduce__()[0], f'{name}.scalar'),
-            ]
-        )
+    # Libraries that call torch.load themselves need it, too.
+    allow_training_state()
+    module.torch = _SafeTorch()
+    module.load_url = load_url
     # This loader of newer mmengine falls back to the unsafe one.
     if hasattr(module, '_safe_torch_load'):
-        module._safe_torch_load = torch.load
+        module._safe_torch_load = read
 
 
 def register_addresses(module: ModuleType) -> None:
@@ -78,3 +51,52 @@ def register_addresses(module: ModuleType) -> None:
         from ..checkpoints import load_published
 
         return load_published(filename, map_location)
+
+
+def keep_to_work_dir(module: ModuleType) -> None:
+    """Let a resumed run replace only its own best checkpoint.
+
+    Args:
+        module: ``mmengine.hooks.checkpoint_hook``.
+    """
+    hook = module.CheckpointHook
+    before_train = hook.before_train
+
+    def before_train_in_work_dir(self, runner) -> None:
+        # They come from the checkpoint and name files to delete.
+        info = runner.message_hub.runtime_info
+        steps = info.get('keep_ckpt_ids', [])
+        info['keep_ckpt_ids'] = [step for step in steps if isinstance(step, int)]
+        before_train(self, runner)
+        if getattr(self, 'best_ckpt_path', None) is not None:
+            self.best_ckpt_path = _inside(self.out_dir, self.best_ckpt_path)
+        for name, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            self.best_ckpt_path_dict[name] = path and _inside(self.out_dir, path)
+
+    hook.before_train = before_train_in_work_dir
+
+
+def _inside(folder: str, path: str) -> str | None:
+    name = os.path.basename(path)
+    return os.path.join(folder, name) if name.startswith('best_') else None
+
+
+def refuse_stored_configs(module: ModuleType) -> None:
+    """Let inferencers take configs from the user only, not from checkpoints.
+
+    Args:
+        module: ``mmengine.infer.infer``.
+    """
+    inferencer = module.BaseInferencer
+    init_model = inferencer._init_model
+
+    def init_model_of_given_config(self, cfg, weights, device='cpu'):
+        if not cfg and not allows_code():
+            raise RefusedError(
+                f'{weights} needs its config as the argument model. The one in the '
+                'checkpoint is Python code; if you trust its author, set '
+                f'{UNSAFE_VARIABLE}=1 to execute it.'
+            )
+        return init_model(self, cfg, weights, device)
+
+    inferencer._init_model = init_model_of_given_config

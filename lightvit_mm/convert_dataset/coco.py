@@ -92,6 +92,8 @@ def _images(path: Path, content: dict, source: Source, notes: dict) -> list[Imag
             number, name = record['id'], record['file_name']
             if number in images:
                 raise ValueError(f'its id {number} is not unique')
+            if not isinstance(name, str):
+                raise ValueError(f'file_name should be a text, but is {name!r}')
         file = source.find_image(name, path, split)
         declared = (record.get('width'), record.get('height'))
         images[number] = Image(

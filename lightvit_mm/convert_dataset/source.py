@@ -180,7 +180,14 @@ def naming(entry: str) -> Iterator[None]:
         yield
     except KeyError as error:
         raise ValueError(f'{entry} has no {error}') from error
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
+    # RecursionError: JSON that is nested too deeply.
+    except (
+        AttributeError,
+        IndexError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(f'{entry}: {error}') from error
 
 

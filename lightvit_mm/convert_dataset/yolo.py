@@ -99,7 +99,7 @@ def _class_names(source: Source) -> tuple[Path, list[str]]:
 def _read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         reason = ' '.join(str(error).split())
         raise ValueError(f'{path} is not YAML: {reason}') from error
 

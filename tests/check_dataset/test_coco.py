@@ -1,11 +1,12 @@
 """Faults in COCO files."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
-from lightvit_mm.check_dataset import check, coco, duplicates, masks
+from lightvit_mm.check_dataset import check, coco, duplicates, masks, pictures
 
 from .datasets import (
     HEIGHT,
@@ -14,6 +15,7 @@ from .datasets import (
     change,
     move,
     only,
+    train_image,
     without,
 )
 
@@ -72,6 +74,11 @@ RLE = dict(counts=[0, WIDTH * HEIGHT], size=[HEIGHT, WIDTH])
      ['no annotations']),
     (lambda data: data.pop('categories'), coco.UNREADABLE,
      ['it has no categories']),
+    (lambda data: data['images'][0].update(file_name=5), coco.UNREADABLE,
+     ['images[0] has file_name=5']),
+    (lambda data: data['annotations'].append(7), coco.UNREADABLE,
+     ['annotations[6] is a int']),
+    (lambda data: data.update(images=7), coco.UNREADABLE, ['images is a int']),
 ])  # fmt: skip
 def test_a_fault_in_annotations_is_found(pets, fault, kind, entries):
     fault(pets.data['train'])
@@ -138,8 +145,30 @@ def test_a_missing_annotation_file_is_found(pets):
 
 def test_a_file_that_is_not_json_is_found(pets):
     config = pets.config()
-    (pets.root / 'train.json').write_text('{"images": [')
-    only(check.check(config), coco.UNREADABLE, pets.root / 'train.json')
+    for text in ('{"images": [', '[' * 10**6):
+        (pets.root / 'train.json').write_text(text)
+        only(check.check(config), coco.UNREADABLE, pets.root / 'train.json')
+
+
+def test_pipes_are_found_without_a_wait(pets):
+    config = pets.config()
+    for path, kind in (
+        (train_image(pets), pictures.BROKEN),
+        (pets.root / 'train.json', coco.UNREADABLE),
+    ):
+        path.unlink()
+        os.mkfifo(path)
+        assert 'is a pipe' in only(check.check(config), kind, path)[0]
+
+
+@pytest.mark.parametrize('is_absolute', [True, False])
+def test_images_outside_of_data_root_are_found(pets, tmp_path_factory, is_absolute):
+    outside = tmp_path_factory.mktemp('outside') / 'secret.jpg'
+    train_image(pets).rename(outside)
+    name = outside if is_absolute else os.path.relpath(outside, pets.root / 'train')
+    pets.data['train']['images'][1]['file_name'] = str(name)
+    found = only(pets.check(), coco.OUT_OF_ROOT, pets.root / 'train.json')
+    assert found[0].startswith('image 1 has the file') and 'secret.jpg' in found[0]
 
 
 def test_a_filter_that_keeps_no_image_is_found(pets):

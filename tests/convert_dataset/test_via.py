@@ -185,12 +185,17 @@ def test_a_wrong_region_is_named(source, bad, message):
     assert f'{source / "pets.json"}: a.png: region 1' in str(error.value)
 
 
-def test_a_broken_csv_file_is_named(source):
+@pytest.mark.parametrize(
+    ('shape', 'message'),
+    [('{', 'Expecting property name'), ('[' * 10**5, 'maximum recursion depth')],
+    ids=['broken', 'deep'],
+)
+def test_a_broken_csv_file_is_named(source, shape, message):
     write_image(source / 'a.png')
     (source / 'via.csv').write_text(
-        'filename,region_shape_attributes,region_attributes\na.png,{,{}\n'
+        f'filename,region_shape_attributes,region_attributes\na.png,{shape},{{}}\n'
     )
-    with pytest.raises(ValueError, match='via.csv: Expecting property name'):
+    with pytest.raises(ValueError, match=f'via.csv: {message}'):
         converted(source, val=0.5)
 
 

@@ -1,13 +1,13 @@
 """Folders of images and annotations in COCO's format, as tools export them."""
 
 import json
-import os
 import posixpath
 from pathlib import Path
 from typing import Any
 
 from ...files import is_hidden, read_json
 from ...messages import listed
+from ...untrusted import check_is_file, walk
 from .splits import SET_DATA_ROOT, SPLITS, split_folder, split_it
 
 BOXES_ONLY = 'configs/finetune_faster_rcnn_lightvit_t.py'
@@ -61,6 +61,7 @@ def read(path: Path) -> dict:
         ValueError: If it is not UTF-8, is not in COCO format, or lacks images,
             annotations or categories.
     """
+    check_is_file(path)
     with path.open('rb') as file:
         encoding = json.detect_encoding(file.read(4))
     if encoding != 'utf-8':
@@ -79,6 +80,9 @@ def read(path: Path) -> dict:
         raise ValueError(
             f'{path} is not in COCO format, or empty: it has no {", ".join(missing)}'
         )
+    for i, image in enumerate(content['images']):
+        if not isinstance(image, dict) or not isinstance(image.get('file_name'), str):
+            raise ValueError(f'{path}: images[{i}] has no file_name; expected a text')
     return content
 
 
@@ -137,7 +141,7 @@ def list_files(root: Path) -> tuple[list[str], set[str]]:
     """All folders and files below a folder, relative to it; '.' is itself."""
     folders, files = [], set()
     # Hidden ones too: the annotations say which are images.
-    for path, _, names in os.walk(root, followlinks=True):
+    for path, _, names in walk(root):
         folder = Path(path).relative_to(root).as_posix()
         folders.append(folder)
         files.update(_join(folder, name) for name in names)

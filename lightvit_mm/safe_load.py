@@ -1,0 +1,315 @@
+"""Read checkpoints, from files and addresses, without executing code from them."""
+
+import logging
+import os
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable
+from functools import cache
+from http.client import HTTPException
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, BinaryIO
+from urllib.parse import urlparse
+
+import numpy as np
+import torch
+from filelock import FileLock
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from torch.hub import download_url_to_file
+
+from .files import remove_drafts, written_whole
+from .untrusted import check_is_file
+
+MapLocation = str | torch.device | Callable | dict
+
+UNSAFE_VARIABLE = 'LIGHTVIT_MM_UNSAFE_LOAD'
+
+# Earlier versions know no safe classes but their own, and are less strict.
+_IS_CURRENT = torch.__version__ >= '2.6'
+
+# The only functions in mmengine's checkpoints: the statistics of a
+# HistoryBuffer and the annealing of OneCycleLR.
+_PICKLED_METHODS = {
+    HistoryBuffer: ('min', 'max', 'current', 'mean'),
+    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+}
+
+
+class CheckpointError(RuntimeError):
+    """Raised if a checkpoint cannot be used; the message gives the reason."""
+
+
+class RefusedError(CheckpointError):
+    """Raised if a checkpoint may carry code."""
+
+
+def allows_code() -> bool:
+    """Whether the user has set ``LIGHTVIT_MM_UNSAFE_LOAD=1``."""
+    return os.environ.get(UNSAFE_VARIABLE) == '1'
+
+
+def read(
+    file: str | Path | BinaryIO,
+    map_location: MapLocation | None = None,
+    name: str | None = None,
+) -> Any:
+    """Read a checkpoint without executing code from it.
+
+    ``meta['config']`` is dropped, which mmengine writes no more, but executes when
+    it resumes.
+
+    Args:
+        file: What ``torch.save`` wrote: a path, or a file that is open at its start.
+        map_location: As for ``torch.load``.
+        name: Name for error messages, by default the path.
+
+    Returns:
+        What was saved. It holds tensors, plain values and mmengine's training
+        state; the latter only with PyTorch 2.6 or later. If the environment
+        variable ``LIGHTVIT_MM_UNSAFE_LOAD`` is 1, it holds anything, and code in
+        it has been executed.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        RefusedError: If it may carry code.
+        CheckpointError: If it is not a checkpoint, is truncated or damaged.
+    """
+    if isinstance(file, (str, Path)):
+        check_is_file(file)
+        with open(file, 'rb') as opened:
+            return read(opened, map_location, name or str(file))
+    name = name or 'The checkpoint'
+    _check_format(file, name)
+    if allows_code():
+        print_log(
+            f'{name} is loaded with its code, because {UNSAFE_VARIABLE}=1 is set',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return torch.load(file, map_location=map_location, weights_only=False)
+    try:
+        content = _load(file, map_location, name)
+    except RefusedError:
+        raise
+    # Damaged bytes can fail anywhere in the decoder.
+    except Exception as error:
+        raise _explain(error, name) from error
+    _drop_config(content)
+    return content
+
+
+def _check_format(file: BinaryIO, name: str) -> None:
+    start = file.read(16)
+    # torch.save writes zip archives, and wrote pickles before PyTorch 1.6.
+    is_zip = start.startswith(b'PK\x03\x04')
+    if not is_zip and not start.startswith(b'\x80'):
+        raise CheckpointError(
+            f'{name} is not a PyTorch checkpoint: it starts with {start!r}'
+        )
+    if is_zip and not zipfile.is_zipfile(file):
+        raise CheckpointError(
+            f'{name} is truncated: its end is missing. '
+            'Delete it and download or copy it again.'
+        )
+    file.seek(0)
+
+
+def _load(file: BinaryIO, map_location: MapLocation | None, name: str) -> Any:
+    if not _IS_CURRENT:
+        _refuse_what_old_versions_execute(file, name)
+        file.seek(0)
+    allow_training_state()
+    return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def _refuse_what_old_versions_execute(file: BinaryIO, name: str) -> None:
+    """Refuse what weights_only does not cover before PyTorch 2.6.
+
+    It covers neither TorchScript, nor the tar archives of PyTorch before 0.2
+    (CVE-2025-32434).
+    """
+    if tarfile.is_tarfile(file):
+        raise _refusal(name, 'a tar archive')
+    file.seek(0)
+    if torch.serialization._is_zipfile(file):
+        with torch.serialization._open_zipfile_reader(file) as reader:
+            if torch.serialization._is_torchscript_zip(reader):
+                raise _refusal(name, 'TorchScript')
+
+
+def _explain(error: Exception, name: str) -> CheckpointError:
+    found = re.search(r"(getattr\(.*?\)) from|(?:GLOBAL|class) '?([\w.]+)", str(error))
+    if isinstance(error, UnpicklingError) and found:
+        return _refusal(name, found[1] or found[2])
+    reason = ' '.join(str(error).split())[:80]
+    return CheckpointError(
+        f'{name} cannot be read: it is truncated, damaged or not a '
+        f'PyTorch checkpoint ({type(error).__name__}: {reason})'
+    )
+
+
+def _refusal(name: str, what: str) -> RefusedError:
+    allowed = (
+        "tensors, plain values and mmengine's training state are accepted"
+        if _IS_CURRENT
+        else 'tensors and plain values are accepted; PyTorch 2.6 or later also '
+        "accepts mmengine's training state"
+    )
+    return RefusedError(
+        f'{name} was refused because it may carry code: it holds {what}, but only '
+        f'{allowed}. If you trust its author, set {UNSAFE_VARIABLE}=1 to load it '
+        'with its code.'
+    )
+
+
+def _drop_config(content: Any) -> None:
+    # Operators, because a checkpoint can replace the methods of an OrderedDict.
+    if isinstance(content, dict) and 'meta' in content:
+        meta = content['meta']
+        if isinstance(meta, dict) and 'config' in meta:
+            del meta['config']
+
+
+# Training state
+
+
+@cache
+def allow_training_state() -> None:
+    """Let ``torch.load`` read the classes that mmengine writes, and no others."""
+    if not _IS_CURRENT:
+        return
+    codes = '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']
+    numbers = {type(np.dtype(code)) for code in codes}
+    torch.serialization.add_safe_globals(
+        [
+            ConfigDict,  # a dataset's metainfo, where it comes from a config
+            HistoryBuffer,
+            OneCycleParamScheduler,
+            (_restricted_getattr, 'builtins.getattr'),
+            np.dtype,
+            np.ndarray,
+            *numbers,
+        ]
+    )
+    # NumPy 2 renamed the module; a checkpoint has the name that its writer knew.
+    for name in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        torch.serialization.add_safe_globals(
+            [
+                (np.empty(0).__reduce__()[0], f'{name}._reconstruct'),
+                (np.float64().__reduce__()[0], f'{name}.scalar'),
+            ]
+        )
+
+
+def _restricted_getattr(owner: type, name: str) -> Callable:
+    """Stands for ``getattr`` in checkpoints, where it names a method.
+
+    ``getattr`` itself would give a checkpoint access to any object.
+    """
+    if name not in _PICKLED_METHODS.get(owner, ()):
+        raise UnpicklingError(
+            f'getattr({owner!r}, {name!r}) from a checkpoint may carry code'
+        )
+    return getattr(owner, name)
+
+
+# Addresses
+
+
+def fetch(
+    url: str,
+    path: Path,
+    map_location: MapLocation | None = None,
+    progress: bool = True,
+) -> Any:
+    """Read a checkpoint from the web, downloaded only once.
+
+    Args:
+        url: Its address.
+        path: Where the download is kept. It is replaced if it is damaged. What
+            cannot be read is not kept.
+        map_location: As for ``torch.load``.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        What was saved, as of :func:`read`.
+
+    Raises:
+        RefusedError: If it may carry code.
+        CheckpointError: If it cannot be downloaded or is not a checkpoint.
+    """
+    content = _read_download(path, map_location)
+    if content is not None:
+        return content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One process of a machine downloads; the others wait for it.
+        with FileLock(f'{path}.lock'):
+            content = _read_download(path, map_location)
+            if content is None:
+                content = _download(url, path, map_location, progress)
+    except RefusedError:
+        raise
+    except (OSError, ValueError, HTTPException, CheckpointError) as error:
+        raise CheckpointError(
+            f'{url} could not be downloaded ({error}). Download it elsewhere and '
+            f'put {path.name} into {path.parent}'
+        ) from error
+    return content
+
+
+def _read_download(path: Path, map_location: MapLocation | None) -> Any | None:
+    """What an earlier download saved, None if there is none or it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        return read(path, map_location)
+    except RefusedError:
+        raise
+    except CheckpointError as error:
+        print_log(
+            f'Downloading again: {error}', logger='current', level=logging.WARNING
+        )
+        return None
+
+
+def _download(
+    url: str, path: Path, map_location: MapLocation | None, progress: bool
+) -> Any:
+    remove_drafts(path)
+    print_log(f'Downloading {url} to {path}', logger='current')
+    with written_whole(path) as draft:
+        download_url_to_file(url, str(draft), progress=progress)
+        # urllib reports no error if the connection breaks off.
+        return read(draft, map_location, name=url)
+
+
+def load_url(
+    url: str,
+    model_dir: str | None = None,
+    map_location: MapLocation | None = None,
+    progress: bool = True,
+) -> Any:
+    """Stands for ``torch.hub.load_state_dict_from_url``, with the same cache.
+
+    Args:
+        url: Address of a checkpoint.
+        model_dir: Where downloads are kept, by default torch.hub's folder.
+        map_location: As for ``torch.load``.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        What was saved, as of :func:`read`.
+
+    Raises:
+        CheckpointError: As of :func:`fetch`.
+    """
+    name = os.path.basename(urlparse(url).path)
+    if name in ('', '.', '..'):
+        raise CheckpointError(f'{url} should end in the name of a checkpoint')
+    folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
+    return fetch(url, folder / name, map_location, progress)

@@ -1,0 +1,69 @@
+"""Read files and folders that strangers made: no wait and no endless loop."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MAX_VISITS = 10  # of one folder, through symbolic links
+
+
+def check_is_file(path: str | Path) -> None:
+    """Raise an OSError for pipes and devices, which reading would wait for.
+
+    Missing files and folders pass; opening them has its own error.
+    """
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError(f'{path} is a pipe or a device; expected a file')
+
+
+def parse_json(text: str | bytes, path: str | Path) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        text: The text.
+        path: The file that it is from, for the error message.
+
+    Raises:
+        ValueError: If it is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path} is not JSON: {error}') from error
+
+
+def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """``os.walk`` through symbolic links, for files only and without endless loops.
+
+    Args:
+        folder: Where to start.
+
+    Yields:
+        A folder, the names of the folders in it and of the files in it. Remove
+        folders from their list to skip them.
+
+    Raises:
+        OSError: If a folder cannot be read, or links lead to it again and again.
+    """
+    yield from _walk(str(folder), Counter())
+
+
+def _walk(folder: str, visits: Counter) -> Iterator[tuple[str, list[str], list[str]]]:
+    status = os.stat(folder)
+    identity = status.st_dev, status.st_ino
+    visits[identity] += 1
+    if visits[identity] > MAX_VISITS:
+        raise OSError(
+            f'{folder}: more than {MAX_VISITS} paths lead to this folder. Remove the '
+            'symbolic links that lead from a folder back to itself'
+        )
+    with os.scandir(folder) as entries:
+        entries = list(entries)
+    # Pipes and devices are neither.
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    yield folder, folders, [entry.name for entry in entries if entry.is_file()]
+    for name in folders:
+        yield from _walk(os.path.join(folder, name), visits)
