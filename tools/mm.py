@@ -11,7 +11,7 @@ from lightvit_mm.messages import close_to
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('library', choices=['mmpretrain', 'mmdet', 'mmseg'])
+    parser.add_argument('package', choices=['mmpretrain', 'mmdet', 'mmseg'])
     parser.add_argument('tool', help='for example analyze_logs or confusion_matrix')
     parser.add_argument(
         'arguments', nargs=argparse.REMAINDER, help='arguments of the tool, or --help'
@@ -19,8 +19,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def find_tool(library: str, tool: str) -> str:
-    folder = mim_folder(library) / 'tools'
+def find_tool(package: str, tool: str) -> str:
+    folder = mim_folder(package) / 'tools'
     paths = {path.stem: str(path) for path in folder.rglob('*.py')}
     if tool not in paths:
         raise FileNotFoundError(
@@ -32,7 +32,7 @@ def find_tool(library: str, tool: str) -> str:
 def main() -> None:
     args = parse_args()
     with cli.short_errors():
-        path = find_tool(args.library, args.tool)
+        path = find_tool(args.package, args.tool)
     sys.argv = [path, *args.arguments]
     runpy.run_path(path, run_name='__main__')
 

@@ -90,13 +90,9 @@ def _mask(path: Path, source: Source) -> Path | None:
             found = source.images_at(parent, stem)
             if found:
                 # A preview in another format may lie next to it.
-                return min(found, key=lambda mask: _preference(mask.suffix.lower()))
+                masks = {mask.suffix.lower(): mask for mask in found}
+                return next((masks[x] for x in MASK_SUFFIXES if x in masks), found[0])
     return None
-
-
-def _preference(suffix: str) -> int:
-    """PNG first; previews in other formats last."""
-    return MASK_SUFFIXES.index(suffix) if suffix in MASK_SUFFIXES else 99
 
 
 # Folders of classes
