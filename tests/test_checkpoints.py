@@ -39,6 +39,7 @@ from lightvit_mm.checkpoints import (
 )
 
 from . import golden
+from .hostile import Bomb
 
 
 @pytest.fixture(autouse=True)
@@ -400,16 +401,6 @@ def test_another_number_of_tokens_is_kept_and_logged(log, num_tokens):
     converted = convert(weights, 'detector')
     assert converted['backbone.global_token'] is token
     assert ('set num_tokens=512' in log.text) == (num_tokens == 512)
-
-
-class Bomb:
-    """Unpickling it creates a folder."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
 
 
 def cut(path, weights, fraction, **kwargs):

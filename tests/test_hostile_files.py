@@ -1,12 +1,8 @@
 """The tools with files that were made to harm the person who opens them."""
 
-import functools
-import os
 import re
 import runpy
 import sys
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,25 +10,12 @@ import torch
 
 from lightvit_mm.checkpoints import CheckpointError
 
+from .hostile import Bomb, serve
+
 pytest.importorskip('mmpretrain')
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / 'configs/demo/lightvit_t_digits.py'
-
-
-class Bomb:
-    """Unpickling it creates a folder."""
-
-    def __init__(self, marker):
-        self.marker = str(marker)
-
-    def __reduce__(self):
-        return os.mkdir, (self.marker,)
-
-
-class SilentHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
@@ -40,15 +23,11 @@ def bomb(tmp_path, monkeypatch):
     """The address of a checkpoint with code; nobody may execute it."""
     marker = tmp_path / 'marker'
     torch.save(dict(state_dict=Bomb(marker), meta={}), tmp_path / 'bomb.pth')
-    handler = functools.partial(SilentHandler, directory=str(tmp_path))
-    server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.delenv('LIGHTVIT_MM_UNSAFE_LOAD', raising=False)
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
-    yield f'http://127.0.0.1:{server.server_port}/bomb.pth'
-    server.shutdown()
-    server.server_close()
+    with serve(tmp_path) as server:
+        yield f'{server.url}/bomb.pth'
     assert not marker.exists()
     assert list((tmp_path / 'hub/checkpoints').glob('*.pth')) == []
 

@@ -1,11 +1,8 @@
 """The safe reader: what it refuses, on request accepts, downloads and keeps."""
 
-import functools
 import io
 import os
 import tarfile
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -13,41 +10,22 @@ import torch
 from lightvit_mm import safe_load
 from lightvit_mm.safe_load import CheckpointError, RefusedError, fetch, load_url, read
 
+from .hostile import Bomb, serve
+
 
 @pytest.fixture(autouse=True)
 def protection(monkeypatch):
     monkeypatch.delenv('LIGHTVIT_MM_UNSAFE_LOAD', raising=False)
 
 
-class Bomb:
-    """Unpickling it creates a folder."""
-
-    def __init__(self, marker):
-        self.marker = str(marker)
-
-    def __reduce__(self):
-        return os.mkdir, (self.marker,)
-
-
-class SilentHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        self.server.requests.append(self.path)
-
-
 @pytest.fixture
 def web(tmp_path, monkeypatch):
     """A web server of the folder tmp_path/web."""
     (tmp_path / 'web').mkdir()
-    handler = functools.partial(SilentHandler, directory=str(tmp_path / 'web'))
-    server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    server.requests = []
-    server.url = f'http://127.0.0.1:{server.server_port}'
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serve(tmp_path / 'web') as server:
+        yield server
 
 
 def kept(tmp_path):

@@ -9,9 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections import OrderedDict
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -31,6 +29,8 @@ from mmengine.runner import Runner, checkpoint, load_checkpoint
 
 from lightvit_mm.checkpoints import RELEASED
 from lightvit_mm.safe_load import RefusedError
+
+from ..hostile import serve
 
 
 @pytest.fixture(autouse=True)
@@ -249,19 +249,10 @@ def web(tmp_path, monkeypatch):
     """The folder of a web server, and the address of a file in it."""
     folder = tmp_path / 'web'
     folder.mkdir()
-    handler = functools.partial(SilentHandler, directory=str(folder))
-    server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
-    yield folder, f'http://127.0.0.1:{server.server_port}/file.pth'
-    server.shutdown()
-    server.server_close()
-
-
-class SilentHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
+    with serve(folder) as server:
+        yield folder, f'{server.url}/file.pth'
 
 
 class Storage:
