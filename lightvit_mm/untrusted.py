@@ -15,7 +15,10 @@ def check_is_file(path: str | Path) -> None:
 
     Missing files and folders pass; opening them has its own error.
     """
-    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+    # Each image of a training passes here, with one look at the file system.
+    if os.path.isfile(path):
+        return
+    if os.path.exists(path) and not os.path.isdir(path):
         raise OSError(f'{path} is a pipe or a device; expected a file')
 
 
