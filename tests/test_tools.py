@@ -404,7 +404,7 @@ DIGITS = ROOT / 'configs/demo/lightvit_t_digits.py'
 def test_misuse_is_explained_without_a_traceback(command, message, tmp_path):
     for folder in ('train/cat', 'train/dog', 'val/dog'):
         (tmp_path / 'data' / folder).mkdir(parents=True)
-    (tmp_path / 'broken.py').write_text('model = dict(\n  backbone=)\n')
+    (tmp_path / 'broken.py').write_text('model = 1\n= 2\n')
     (tmp_path / 'child.py').write_text("_base_ = './broken.py'")
     (tmp_path / 'unknown_base.py').write_text("_base_ = 'nolib::x.py'")
     done = run(command, tmp_path)
