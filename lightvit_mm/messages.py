@@ -1,7 +1,17 @@
-"""Parts of messages: lists, names close to a mistyped one, safe characters."""
+"""Parts of messages: values, lists, names close to a mistyped one, safe characters."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Sequence
+
+_SHORT = reprlib.Repr()
+_SHORT.maxdict = 10
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+def short(value: object) -> str:
+    """A value as in code, in one line and without the middle of a long one."""
+    return printable(' '.join(_SHORT.repr(value).split()))
 
 
 def listed(items: Iterable[object], most: int = 10) -> str:

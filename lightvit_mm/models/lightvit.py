@@ -22,6 +22,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ..arguments import (
+    FLAG,
+    INIT_CFG,
+    checked,
+    each,
+    integer,
+    one_of,
+    optional,
+    require,
+)
 from ..registry import MODELS
 from .ablation import PlainPatchEmbed, SelfAttention
 from .fast import after_gelu, attention, project_stem
@@ -36,8 +46,16 @@ from .layers import (
     window_partition,
     window_reverse,
 )
-from .options import check_arch, check_options
-from .strict import fit_state_dict, keep_backbone, reject_unknown
+from .options import (
+    CHANNELS,
+    DROP_PATH_RATE,
+    NUM_TOKENS,
+    WINDOW_SIZE,
+    check_arch,
+    check_input,
+    check_stages,
+)
+from .strict import fit_state_dict, keep_backbone
 
 
 class PatchEmbed(nn.Module):
@@ -188,8 +206,17 @@ class BiDimensionalAttention(nn.Module):
         reduction: Ratio r of the reduction layers.
         spatial_attn: Gate each token.
         channel_attn: Gate each channel.
+
+    Raises:
+        ValueError: If an argument is out of its range.
     """
 
+    @checked(
+        embed_dims=CHANNELS,
+        reduction=integer(1),
+        spatial_attn=FLAG,
+        channel_attn=FLAG,
+    )
     def __init__(
         self,
         embed_dims: int,
@@ -198,6 +225,13 @@ class BiDimensionalAttention(nn.Module):
         channel_attn: bool = True,
     ) -> None:
         super().__init__()
+        require(
+            'BiDimensionalAttention',
+            reduction <= embed_dims,
+            f'reduction={reduction}',
+            f'at most embed_dims={embed_dims}',
+        )
+        self.embed_dims = embed_dims
         self.spatial_attn = spatial_attn
         self.channel_attn = channel_attn
         mid = embed_dims // reduction
@@ -212,6 +246,12 @@ class BiDimensionalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C), for any number of tokens L."""
+        check_input(
+            'BiDimensionalAttention',
+            x,
+            ('batch', 'tokens', self.embed_dims),
+            'embed_dims sets the last size',
+        )
         normed = self.norm(x)
         mean = normed.mean(dim=1, keepdim=True)
         mean = self.act(self.global_reduce(mean))
@@ -414,8 +454,24 @@ class LightViT(BaseModule):
             num_tokens=24,
         ),
     }
-    out_types = ('featmap', 'raw')
 
+    @checked(
+        in_channels=CHANNELS,
+        num_tokens=optional(NUM_TOKENS),
+        window_size=optional(WINDOW_SIZE),
+        spatial_attn=FLAG,
+        channel_attn=FLAG,
+        stem_stride=one_of(4, 8),
+        overlapping_patch_embed=FLAG,
+        residual_patch_merging=FLAG,
+        drop_path_rate=DROP_PATH_RATE,
+        out_indices=each(integer(), least=0),
+        out_type=one_of('featmap', 'raw'),
+        frozen_stages=integer(),
+        norm_eval=FLAG,
+        with_cp=FLAG,
+        init_cfg=INIT_CFG,
+    )
     def __init__(
         self,
         arch: str | dict = 'tiny',
@@ -434,23 +490,21 @@ class LightViT(BaseModule):
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
-        **unknown,
     ) -> None:
-        reject_unknown(type(self), unknown)
         super().__init__(init_cfg=init_cfg)
         settings = check_arch(arch, self.arch_zoo)
-        self.embed_dims = tuple(settings['embed_dims'])
-        self.depths = tuple(settings['depths'])
+        self.embed_dims = settings['embed_dims']
+        self.depths = settings['depths']
         self.num_tokens = settings['num_tokens'] if num_tokens is None else num_tokens
         self.window_size = window_size
         self.in_channels = in_channels
         self.stem_stride = stem_stride
-        self.out_indices = tuple(out_indices)
+        self.out_indices = out_indices
         self.out_type = out_type
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
-        check_options(self, drop_path_rate)
+        check_stages(self)
         # mmpretrain's tool vis_cam.py skips as many tokens.
         self.num_extra_tokens = self.num_tokens if out_type == 'raw' else 0
 
@@ -500,13 +554,14 @@ class LightViT(BaseModule):
             ``out_type`` says; stage i has stride stem_stride * 2 ** i.
 
         Raises:
-            ValueError: If the input has another shape.
+            ValueError: If the input has another shape, no pixels or integers.
         """
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(
-                f'LightViT got an input of shape {tuple(x.shape)} and expects (batch, '
-                f'{self.in_channels}, height, width); in_channels sets the channels'
-            )
+        check_input(
+            'LightViT',
+            x,
+            ('batch', self.in_channels, 'height', 'width'),
+            'in_channels sets the channels',
+        )
         x, hw = self.patch_embed(x)
         if self.num_tokens:
             tokens = self.global_token.expand(x.shape[0], -1, -1)

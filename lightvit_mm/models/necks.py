@@ -7,9 +7,11 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 
+from ..arguments import INIT_CFG, checked, each, integer, require
 from ..registry import MODELS
 from .layers import init_linear
-from .strict import StrictLoading, reject_unknown
+from .options import CHANNELS, check_input, check_inputs
+from .strict import StrictLoading
 
 XAVIER = dict(type='Xavier', layer='Conv2d', distribution='uniform')
 
@@ -31,10 +33,17 @@ class LightViTFPN(StrictLoading, BaseModule):
         init_cfg: mmengine's initialisation config.
 
     Raises:
-        ValueError: If ``num_outs`` is too small, or the inputs do not fit.
+        ValueError: If an argument is out of its range, or the inputs do not fit.
         TypeError: If an argument is unknown.
     """
 
+    @checked(
+        in_channels=each(CHANNELS),
+        out_channels=CHANNELS,
+        num_outs=integer(1, 32),
+        num_extra_trans_convs=integer(0, 8),
+        init_cfg=INIT_CFG,
+    )
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -42,18 +51,17 @@ class LightViTFPN(StrictLoading, BaseModule):
         num_outs: int = 5,
         num_extra_trans_convs: int = 1,
         init_cfg: dict | list[dict] | None = XAVIER,
-        **unknown,
     ) -> None:
-        reject_unknown(type(self), unknown)
         super().__init__(init_cfg=init_cfg)
         num_levels = len(in_channels) + num_extra_trans_convs
-        if num_outs < num_levels:
-            raise ValueError(
-                f'num_outs={num_outs} should be at least {num_levels}: '
-                f'{len(in_channels)} inputs and num_extra_trans_convs='
-                f'{num_extra_trans_convs}'
-            )
-        self.in_channels = tuple(in_channels)
+        require(
+            'LightViTFPN',
+            num_outs >= num_levels,
+            f'num_outs={num_outs}',
+            f'at least {num_levels}: {len(in_channels)} inputs and '
+            f'num_extra_trans_convs={num_extra_trans_convs}',
+        )
+        self.in_channels = in_channels
         self.num_outs = num_outs
 
         self.lateral_convs = nn.ModuleList(
@@ -87,6 +95,14 @@ class LightViTFPN(StrictLoading, BaseModule):
             ``num_outs`` maps (B, out_channels, H, W), largest first: the
             extra levels, one level per input, and the max-pooled ones.
         """
+        check_inputs('LightViTFPN', inputs)
+        for x in inputs:
+            check_input(
+                'LightViTFPN',
+                x,
+                ('batch', 'channels', 'height', 'width'),
+                "set out_type='featmap' on the backbone",
+            )
         channels = tuple(x.shape[1] for x in inputs)
         if channels != self.in_channels:
             raise ValueError(
@@ -124,32 +140,35 @@ class LightViTTokenNeck(StrictLoading, Sequential):
         init_cfg: mmengine's initialisation config.
 
     Raises:
+        ValueError: If an argument is out of its range, or the inputs do not fit.
         TypeError: If an argument is unknown.
     """
 
+    @checked(in_channels=CHANNELS, out_channels=CHANNELS, init_cfg=INIT_CFG)
     def __init__(
         self,
         in_channels: int,
         out_channels: int = 1280,
         init_cfg: dict | None = None,
-        **unknown,
     ) -> None:
-        reject_unknown(type(self), unknown)
         super().__init__(
             nn.Linear(in_channels, out_channels),
             nn.LayerNorm(out_channels),
             nn.GELU(),
             init_cfg=init_cfg,
         )
+        self.in_channels = in_channels
         self.apply(init_linear)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor]:
         """The last of the inputs, (B, T + N, C) -> ((B, out_channels), )."""
+        check_inputs('LightViTTokenNeck', inputs)
         x = inputs[-1]
-        if x.dim() != 3:
-            raise ValueError(
-                'LightViTTokenNeck got an input of shape '
-                f'{tuple(x.shape)} and expects tokens (B, L, C); set '
-                "out_type='raw' on the backbone"
-            )
+        check_input(
+            'LightViTTokenNeck',
+            x,
+            ('batch', 'tokens', self.in_channels),
+            "set out_type='raw' on the backbone, and in_channels to the embed_dims of "
+            'its last stage',
+        )
         return (super().forward(x).mean(dim=1),)

@@ -2,12 +2,14 @@
 
 from mmengine.model import BaseModule
 
+from ..arguments import CONFIG, checked, integer
 from ..registry import MODELS
 from .layers import init_linear
 from .lightvit import BiDimensionalAttention
 
 
 @MODELS.register_module()
+@checked(backbone=CONFIG, reduction=integer(1))
 def with_bidimensional_attention(backbone: dict, reduction: int = 4) -> BaseModule:
     """Build a backbone with bi-dimensional attention at the end of each FFN.
 
@@ -20,7 +22,9 @@ def with_bidimensional_attention(backbone: dict, reduction: int = 4) -> BaseModu
         reduction: Ratio r of the reduction layers.
 
     Raises:
-        ValueError: If the backbone does not use mmcv's FFN.
+        ValueError: If the backbone does not use mmcv's FFN, or ``reduction`` is out of
+            its range.
+        TypeError: If an argument is unknown.
 
     Examples:
         >>> backbone = dict(

@@ -1,30 +1,9 @@
-"""Arguments and weights that do not fit are errors."""
+"""Weights that do not fit are errors."""
 
-import inspect
 from collections.abc import Sequence
-from typing import Any
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
-
-
-def reject_unknown(cls: type, unknown: dict[str, Any]) -> None:
-    """Raise a TypeError that lists the arguments of ``cls`` if any is unknown.
-
-    Python's own error names the wrong argument, but not the right ones, and no
-    editor completes the names in a config.
-    """
-    if unknown:
-        known = [
-            name
-            for name, parameter in inspect.signature(cls).parameters.items()
-            if parameter.kind is not parameter.VAR_KEYWORD
-        ]
-        raise TypeError(
-            f'{cls.__name__} has no argument '
-            f'{", ".join(map(repr, unknown))}; it takes '
-            f'{", ".join(known)}'
-        )
 
 
 def take_backbone(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
