@@ -7,7 +7,6 @@ have the form "CLASS: NAME=VALUE should be ...".
 import functools
 import inspect
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple, TypeVar
@@ -49,14 +48,18 @@ def integer(least: float = -math.inf, most: float = math.inf) -> Kind:
 
 def number(expected: str, fits: Callable[[float], bool]) -> Kind:
     """A finite number."""
-    most = sys.float_info.max
     return Kind(
         expected,
-        lambda value: (
-            _is_number(value, Real) and -most <= value <= most and fits(value)
-        ),
+        lambda value: _is_number(value, Real) and _is_finite(value) and fits(value),
         float,
     )
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
 def one_of(*values: str | int) -> Kind:
@@ -103,7 +106,7 @@ INIT_CFG = Kind(
     # mmengine takes an empty one for None.
     lambda value: (
         value is None
-        or value == {}
+        or (DICT.accepts(value) and not value)
         or CONFIG.accepts(value)
         or each(CONFIG, least=0).accepts(value)
     ),

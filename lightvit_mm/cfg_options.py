@@ -10,7 +10,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmengine.utils import import_modules_from_strings
 
 from .engine.own_data import OPTIONS, own_data_runner
-from .messages import close_to
+from .messages import close_to, short
 
 # What is read when a tool runs. Any other variable of a config file only serves
 # to compute these settings while the file is read.
@@ -59,8 +59,18 @@ def merge(cfg: Config, options: Mapping[str, Any]) -> None:
         _check(path, cfg, read, replaced)
     cfg.merge_from_dict(dict(options))
     if any(path.startswith('custom_imports') for path in options):
-        # mmengine imports them while it reads the file.
-        import_modules_from_strings(**cfg.custom_imports)
+        _import(cfg.custom_imports)
+
+
+def _import(custom_imports: Any) -> None:
+    """Import modules as mmengine does while it reads a config file."""
+    try:
+        import_modules_from_strings(**(custom_imports or {'imports': None}))
+    except (TypeError, ImportError) as error:
+        raise ValueError(
+            f'--cfg-options custom_imports={short(custom_imports)}: {error}. It should '
+            'be a dict with the list of modules imports'
+        ) from error
 
 
 def _check(path: str, cfg: Config, read: set[str], replaced: set[str]) -> None:

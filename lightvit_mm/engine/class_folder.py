@@ -4,8 +4,10 @@ from pathlib import Path
 
 from mmpretrain.datasets import CustomDataset
 
+from ..arguments import checked
 from ..files import IMAGE_SUFFIXES
 from ..registry import DATASETS
+from .dataset_kinds import DATASET
 from .folders.classes import class_images
 
 
@@ -22,10 +24,12 @@ class ClassFolderDataset(CustomDataset):
 
     Raises:
         FileNotFoundError: If there is no class folder.
-        ValueError: If a class folder has no image, or ``metainfo['classes']``
-            has other names than the folders.
+        TypeError: If an argument is unknown.
+        ValueError: If an argument is out of its range, a class folder has no image,
+            or ``metainfo['classes']`` has other names than the folders.
     """
 
+    @checked(**DATASET)
     def __init__(self, **kwargs) -> None:
         super().__init__(extensions=IMAGE_SUFFIXES, **kwargs)
 

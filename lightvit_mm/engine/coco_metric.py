@@ -3,8 +3,11 @@
 from mmdet.evaluation import CocoMetric as MMDetCocoMetric
 from mmengine.logging import print_log
 
+from ..arguments import FLAG, TEXT, Kind, checked, each, integer, one_of, optional
 from ..registry import METRICS
 from .folders.coco import can_match
+
+_METRIC = one_of('bbox', 'segm', 'proposal', 'proposal_fast')
 
 
 @METRICS.register_module()
@@ -17,8 +20,27 @@ class CocoMetric(MMDetCocoMetric):
 
     Args:
         kwargs: Options of mmdetection's ``CocoMetric``.
+
+    Raises:
+        TypeError: If an argument is unknown.
+        ValueError: If an argument is out of its range.
     """
 
+    @checked(
+        metric=Kind(
+            f'{_METRIC.expected}, or a list of them',
+            lambda value: (
+                _METRIC.accepts(value)
+                or (isinstance(value, list) and all(map(_METRIC.accepts, value)))
+            ),
+        ),
+        proposal_nums=each(integer(1), least=3),
+        classwise=FLAG,
+        format_only=FLAG,
+        prefix=optional(TEXT),
+        sort_categories=FLAG,
+        use_mp_eval=FLAG,
+    )
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
         ids = () if self._coco_api is None else self._coco_api.anns

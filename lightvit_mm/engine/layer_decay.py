@@ -1,12 +1,48 @@
 """Layer-wise learning rates."""
 
 from collections import defaultdict
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
+from ..arguments import DICT, FLAG, TEXT, Kind, check, number, optional, require
+from ..messages import short
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+_FACTOR = number('a number >= 0', lambda factor: factor >= 0)
+
+
+def _are_factors(keys: Any) -> bool:
+    """Whether all ``lr_mult`` and ``decay_mult`` of ``custom_keys`` are factors."""
+    return (
+        DICT.accepts(keys)
+        and all(map(TEXT.accepts, keys))
+        and all(map(DICT.accepts, keys.values()))
+        and all(
+            _FACTOR.accepts(value)
+            for settings in keys.values()
+            for name, value in settings.items()
+            if name in ('lr_mult', 'decay_mult')
+        )
+    )
+
+
+_OPTIONS = dict(
+    layer_decay_rate=number('in (0, 1]', lambda rate: 0 < rate <= 1),
+    custom_keys=Kind(
+        'a dict of dicts with factors >= 0, such as dict(head=dict(lr_mult=10))',
+        _are_factors,
+    ),
+    bias_lr_mult=optional(_FACTOR),
+    bias_decay_mult=optional(_FACTOR),
+    norm_decay_mult=optional(_FACTOR),
+    flat_decay_mult=optional(_FACTOR),
+    dwconv_decay_mult=optional(_FACTOR),
+    dcn_offset_lr_mult=optional(_FACTOR),
+    bypass_duplicate=FLAG,
+)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -26,37 +62,29 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             mmengine's constructor, whose factors it multiplies.
 
     Raises:
-        ValueError: If ``layer_decay_rate`` is missing or out of range.
+        ValueError: If ``layer_decay_rate`` is missing, or an option is out of range.
         TypeError: If an option is unknown, or if the model has no backbone
             with ``get_layer_depth``.
     """
 
-    options = (
-        'layer_decay_rate',
-        'custom_keys',
-        'bias_lr_mult',
-        'bias_decay_mult',
-        'norm_decay_mult',
-        'flat_decay_mult',
-        'dwconv_decay_mult',
-        'dcn_offset_lr_mult',
-        'bypass_duplicate',
-    )
-
     def _validate_cfg(self) -> None:
-        super()._validate_cfg()
-        unknown = sorted(set(self.paramwise_cfg) - set(self.options))
+        options = self.paramwise_cfg
+        name = type(self).__name__
+        require(name, DICT.accepts(options), f'paramwise_cfg={options!r}', 'a dict')
+        unknown = [str(option) for option in options if option not in _OPTIONS]
         if unknown:
             raise TypeError(
                 f'paramwise_cfg has no option {", ".join(unknown)}'
-                f'; it takes {", ".join(self.options)}'
+                f'; it takes {", ".join(_OPTIONS)}'
             )
-        rate = self.paramwise_cfg.get('layer_decay_rate')
-        if rate is None or not 0 < rate <= 1:
+        rate = options.get('layer_decay_rate')
+        if not _OPTIONS['layer_decay_rate'].accepts(rate):
             raise ValueError(
                 'paramwise_cfg needs a layer_decay_rate in '
-                f'(0, 1], such as 0.75, and has {rate}'
+                f'(0, 1], such as 0.75, and has {short(rate)}'
             )
+        check(f'{name}: paramwise_cfg', options, _OPTIONS)
+        super()._validate_cfg()
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer of a model, bare or wrapped for DDP."""

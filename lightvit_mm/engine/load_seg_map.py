@@ -7,6 +7,7 @@ from mmengine.fileio import get
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
+from ..arguments import DICT, checked, optional
 from ..messages import listed
 from ..registry import TRANSFORMS
 
@@ -27,6 +28,7 @@ class LoadSegMap(LoadAnnotations):
         backend_args: Options of mmengine's file backend.
     """
 
+    @checked(backend_args=optional(DICT))
     def __init__(self, backend_args: dict | None = None) -> None:
         super().__init__(backend_args=backend_args)
 

@@ -1,13 +1,29 @@
 """A dataset of masks whose values have names; needs mmsegmentation."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmseg.datasets import BaseSegDataset
 
+from ..arguments import FLAG, TEXT, Kind, checked, each, integer, optional, require
 from ..files import IMAGE_SUFFIXES
+from ..messages import short
 from ..registry import DATASETS
+from .dataset_kinds import DATASET
 from .folders.masks import MASK_SUFFIXES, pair_masks
+
+_VALUES = each(integer(0, 65535))
+_COLOURS = each(
+    Kind(
+        "a colour as '#rrggbb'",
+        lambda value: isinstance(value, str) and re.fullmatch('#[0-9a-f]{6}', value),
+    )
+)
+_SUFFIXES = Kind(
+    'a suffix such as .png, or a list of them',
+    lambda value: TEXT.accepts(value) or each(TEXT).accepts(value),
+)
 
 
 @DATASETS.register_module()
@@ -30,10 +46,26 @@ class MaskFolderDataset(BaseSegDataset):
 
     Raises:
         FileNotFoundError: If there is no image, or an image has no mask.
-        ValueError: If two images or two masks have the same name before the
-            suffix.
+        TypeError: If an argument is unknown.
+        ValueError: If an argument is out of its range, or two images or two masks have
+            the same name before the suffix.
     """
 
+    @checked(
+        mask_classes=each(TEXT),
+        mask_values=optional(
+            Kind(
+                "a list of integers from 0 to 65535, or of colours as '#rrggbb'",
+                lambda value: _VALUES.accepts(value) or _COLOURS.accepts(value),
+                tuple,
+            )
+        ),
+        img_suffix=_SUFFIXES,
+        seg_map_suffix=_SUFFIXES,
+        ignore_index=integer(0, 255),
+        reduce_zero_label=FLAG,
+        **DATASET,
+    )
     def __init__(
         self,
         mask_classes: Sequence[str],
@@ -49,6 +81,12 @@ class MaskFolderDataset(BaseSegDataset):
             )
         self.mask_classes = mask_classes
         self.mask_values = mask_values or range(len(mask_classes))
+        require(
+            'MaskFolderDataset',
+            len(self.mask_values) == len(mask_classes),
+            f'mask_values={short(mask_values)}',
+            f'as many as mask_classes={short(mask_classes)}',
+        )
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
     # BaseSegDataset reads the names of the values from the class attribute.

@@ -44,7 +44,7 @@ class OwnDataRunner(Runner):
         """
         apply_options(cfg)
         root = cfg.get('data_root')
-        if root is None or not Path(root).is_dir():
+        if not (isinstance(root, (str, Path)) and Path(root).is_dir()):
             raise FileNotFoundError(
                 f'data_root={root} is not a folder. {SET_DATA_ROOT}a folder with '
                 f'{cls.layout}'
@@ -87,7 +87,7 @@ def own_data_runner(cfg: Config) -> type[OwnDataRunner] | None:
         ValueError: If ``runner_type`` names no runner.
     """
     name = cfg.get('runner_type', 'Runner')
-    runner = MMENGINE_RUNNERS.get(name)
+    runner = MMENGINE_RUNNERS.get(name) if isinstance(name, str) else None
     if runner is None:
         raise ValueError(
             f'runner_type={name!r} is not a runner. For your own data, use '
