@@ -137,6 +137,25 @@ def written_whole(path: Path, *suffixes: str) -> Iterator[Path]:
         os.replace(draft, path)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file; on return, its new content is on the disk.
+
+    If it fails, or the process or the machine stops, the old content stays.
+
+    Raises:
+        OSError: If the disk is full, or the folder cannot be written to.
+    """
+    try:
+        with written_whole(path) as draft, open(draft, 'wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        # A full disk is reported without a name.
+        name = error.filename or str(path)
+        raise OSError(error.errno, error.strerror, name) from error
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder to write to, which becomes ``path`` if nothing fails.
@@ -165,6 +184,15 @@ def remove_drafts(path: Path) -> None:
     """
     for folder in path.parent.glob(f'{_prefix(path)}*'):
         shutil.rmtree(folder)
+
+
+def remove_all_drafts(folder: Path) -> None:
+    """Remove all drafts in a folder that killed processes left behind.
+
+    Call it only where no other process can be writing to the folder.
+    """
+    for draft in folder.glob(f'{_PREFIX}*'):
+        shutil.rmtree(draft)
 
 
 def _prefix(path: Path) -> str:

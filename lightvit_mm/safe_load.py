@@ -56,6 +56,7 @@ def read(
     file: str | Path | BinaryIO,
     map_location: MapLocation | None = None,
     name: str | None = None,
+    mmap: bool = False,
 ) -> Any:
     """Read a checkpoint without executing code from it.
 
@@ -66,6 +67,7 @@ def read(
         file: What ``torch.save`` wrote: a path, or a file that is open at its start.
         map_location: As for ``torch.load``.
         name: Name for error messages, by default the path.
+        mmap: Whether the tensors of a path stay on the disk until they are used.
 
     Returns:
         What was saved. It holds tensors, plain values and mmengine's training
@@ -81,28 +83,60 @@ def read(
     if isinstance(file, (str, Path)):
         check_is_file(file)
         with open(file, 'rb') as opened:
-            return read(opened, map_location, name or str(file))
+            return read(opened, map_location, name or str(file), mmap)
     name = name or 'The checkpoint'
     _check_format(file, name)
-    if allows_code():
+    has_code = allows_code()
+    if has_code:
         print_log(
             f'{name} is loaded with its code, because {UNSAFE_VARIABLE}=1 is set',
             logger='current',
             level=logging.WARNING,
         )
-        return torch.load(file, map_location=map_location, weights_only=False)
     try:
-        content = _load(file, map_location, name)
+        if not has_code:
+            _prepare_safe_load(file, name)
+        content = torch.load(
+            # PyTorch maps files by their path.
+            file.name if mmap else file,
+            map_location=map_location,
+            weights_only=not has_code,
+            mmap=mmap,
+        )
     except RefusedError:
         raise
     # Damaged bytes can fail anywhere in the decoder.
     except Exception as error:
         raise _explain(error, name) from error
-    _drop_config(content)
+    if not has_code:
+        _drop_config(content)
     return content
 
 
-def _check_format(file: BinaryIO, name: str) -> None:
+def check_sums(path: Path) -> None:
+    """Compare the checksums in a checkpoint with its bytes, as torch.load does not.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        CheckpointError: If it is not a checkpoint, is truncated or damaged.
+    """
+    check_is_file(path)
+    with open(path, 'rb') as file:
+        if not _check_format(file, str(path)):
+            return
+        try:
+            damaged = zipfile.ZipFile(file).testzip()
+        # Damaged bytes can fail anywhere in the decoder.
+        except Exception as error:
+            raise _explain(error, str(path)) from error
+    if damaged is not None:
+        raise CheckpointError(
+            f'{path} is damaged: the bytes of {damaged} do not have its checksum'
+        )
+
+
+def _check_format(file: BinaryIO, name: str) -> bool:
+    """Whether a checkpoint is a zip archive, which has checksums."""
     start = file.read(16)
     # torch.save writes zip archives, and wrote pickles before PyTorch 1.6.
     is_zip = start.startswith(b'PK\x03\x04')
@@ -116,14 +150,14 @@ def _check_format(file: BinaryIO, name: str) -> None:
             'Delete it and download or copy it again.'
         )
     file.seek(0)
+    return is_zip
 
 
-def _load(file: BinaryIO, map_location: MapLocation | None, name: str) -> Any:
+def _prepare_safe_load(file: BinaryIO, name: str) -> None:
     if not _IS_CURRENT:
         _refuse_what_old_versions_execute(file, name)
         file.seek(0)
     allow_training_state()
-    return torch.load(file, map_location=map_location, weights_only=True)
 
 
 def _refuse_what_old_versions_execute(file: BinaryIO, name: str) -> None:

@@ -73,6 +73,14 @@ PATCHES = (
         'mmengine opens only files',
     ),
     Patch(
+        'mmengine.fileio.backends.local_backend',
+        'files.write_files_whole',
+        'Writes a checkpoint to a draft that replaces it when it is complete.',
+        'A process that is killed, or a full disk, leaves half a checkpoint.',
+        'all of mmengine',
+        'mmengine writes to a temporary file',
+    ),
+    Patch(
         'mmengine.runner.checkpoint',
         'checkpoints.load_safely',
         'Reads checkpoints from files and all addresses without executing code.',
@@ -91,11 +99,38 @@ PATCHES = (
     ),
     Patch(
         'mmengine.hooks.checkpoint_hook',
-        'checkpoints.keep_to_work_dir',
-        'Lets a resumed run delete only checkpoints in its own folder.',
+        'checkpoint_hook.start_in_work_dir',
+        'Lets a resumed run delete only checkpoints in its own folder. Warns if a run '
+        'overwrites others. Removes what killed processes were writing.',
         'It deletes the best checkpoint that the resumed file names, anywhere.',
         'all of mmengine',
-        'mmengine checks the path',
+        'mmengine checks the path and the folder',
+    ),
+    Patch(
+        'mmengine.hooks.checkpoint_hook',
+        'checkpoint_hook.remove_after_saving',
+        'Removes earlier checkpoints only when a new one is complete.',
+        'If the process is killed or the disk is full, nothing is left with '
+        'max_keep_ckpts=1 or save_best.',
+        'all of mmengine',
+        'mmengine saves first and writes last_checkpoint as a whole',
+    ),
+    Patch(
+        'mmengine.runner.runner',
+        'checkpoints.resume_from_good_checkpoints',
+        'Resumes from the last checkpoint that is not damaged, in folders that were '
+        'moved, and without last_checkpoint.',
+        'mmengine fails, or starts from the start and overwrites checkpoints.',
+        'all of mmengine',
+        'mmengine checks what last_checkpoint names',
+    ),
+    Patch(
+        'mmengine.runner._flexible_runner',
+        'checkpoints.resume_from_good_checkpoints',
+        'The same for FlexibleRunner.',
+        'The same as for Runner.',
+        'all of mmengine',
+        'mmengine checks what last_checkpoint names',
     ),
     Patch(
         'mmengine.infer.infer',

@@ -1,10 +1,10 @@
-"""Patches that let mmengine load checkpoints, safely and by address."""
+"""Patches that let mmengine load checkpoints, safely, by address and if damaged."""
 
-import os
 from types import ModuleType
 
 import torch
 
+from ..engine.last_checkpoint import choose, run_folders
 from ..safe_load import (
     UNSAFE_VARIABLE,
     RefusedError,
@@ -53,32 +53,24 @@ def register_addresses(module: ModuleType) -> None:
         return load_published(filename, map_location)
 
 
-def keep_to_work_dir(module: ModuleType) -> None:
-    """Let a resumed run replace only its own best checkpoint.
+def resume_from_good_checkpoints(module: ModuleType) -> None:
+    """Let ``resume=True`` find the last checkpoint that is not damaged.
 
     Args:
-        module: ``mmengine.hooks.checkpoint_hook``.
+        module: ``mmengine.runner.runner`` or ``mmengine.runner._flexible_runner``.
     """
-    hook = module.CheckpointHook
-    before_train = hook.before_train
+    runner = getattr(module, 'FlexibleRunner', None) or module.Runner
+    load_or_resume = runner.load_or_resume
 
-    def before_train_in_work_dir(self, runner) -> None:
-        # They come from the checkpoint and name files to delete.
-        info = runner.message_hub.runtime_info
-        steps = info.get('keep_ckpt_ids', [])
-        info['keep_ckpt_ids'] = [step for step in steps if isinstance(step, int)]
-        before_train(self, runner)
-        if getattr(self, 'best_ckpt_path', None) is not None:
-            self.best_ckpt_path = _inside(self.out_dir, self.best_ckpt_path)
-        for name, path in getattr(self, 'best_ckpt_path_dict', {}).items():
-            self.best_ckpt_path_dict[name] = path and _inside(self.out_dir, path)
+    def choose_and_resume(self) -> None:
+        if self._resume and not self._has_loaded:
+            # FlexibleRunner also takes the path in the place of True.
+            given = self._resume if isinstance(self._resume, str) else self._load_from
+            self._load_from = choose(run_folders(self), given)
+            self._resume = self._load_from is not None
+        load_or_resume(self)
 
-    hook.before_train = before_train_in_work_dir
-
-
-def _inside(folder: str, path: str) -> str | None:
-    name = os.path.basename(path)
-    return os.path.join(folder, name) if name.startswith('best_') else None
+    runner.load_or_resume = choose_and_resume
 
 
 def refuse_stored_configs(module: ModuleType) -> None:

@@ -1,9 +1,11 @@
-"""Patches of how mmengine reads files."""
+"""Patches of how mmengine reads and writes files."""
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from types import ModuleType
 
+from ..files import write_whole
 from ..untrusted import check_is_file
 
 
@@ -24,3 +26,16 @@ def refuse_pipes(module: ModuleType) -> None:
 
     for name in ('get', 'get_text', 'get_local_path'):
         setattr(module.LocalBackend, name, checked(getattr(module.LocalBackend, name)))
+
+
+def write_files_whole(module: ModuleType) -> None:
+    """Write checkpoints to a draft that then replaces them.
+
+    Args:
+        module: ``mmengine.fileio.backends.local_backend``.
+    """
+
+    def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
+        write_whole(Path(filepath), obj)
+
+    module.LocalBackend.put = put
