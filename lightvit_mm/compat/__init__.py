@@ -98,6 +98,27 @@ PATCHES = (
         'mmengine checks the path',
     ),
     Patch(
+        'mmengine.hooks.ema_hook',
+        'ema.average_once',
+        'Lets EMAHook average the model inside of test-time augmentation, and keep '
+        'the average of a training for the test after it.',
+        'It compares names of weights with those of the augmented model, and starts '
+        'a new average with each run.',
+        'all of mmengine',
+        'mmengine does this',
+    ),
+    *(
+        Patch(
+            module,
+            'ema.load_before_run',
+            'Lets EMAHook take a checkpoint that is loaded before the run starts.',
+            'test.py loads the checkpoint first; the hook fails without its average.',
+            f'all of {module.partition(".")[0]}',
+            'EMAHook creates its average when it needs it',
+        )
+        for module in ('mmengine.hooks.ema_hook', 'mmpretrain.engine.hooks.ema_hook')
+    ),
+    Patch(
         'mmengine.infer.infer',
         'checkpoints.refuse_stored_configs',
         'Refuses inferencers without a config, such as DetInferencer(weights=FILE).',
