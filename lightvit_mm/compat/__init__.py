@@ -72,6 +72,20 @@ PATCHES = (
         'all of mmengine',
         'mmengine opens only files',
     ),
+    *(
+        Patch(
+            module,
+            f'files.{function}',
+            f'Names the {what} that cannot be read.',
+            'OpenCV raises errors without the path, or none at all.',
+            f'all of {module.partition(".")[0]}',
+            f'{module.partition(".")[0]} names it',
+        )
+        for module, function, what in (
+            ('mmcv.transforms.loading', 'name_image', 'image'),
+            ('mmseg.datasets.transforms.loading', 'name_mask', 'mask'),
+        )
+    ),
     Patch(
         'mmengine.runner.checkpoint',
         'checkpoints.load_safely',
@@ -88,6 +102,17 @@ PATCHES = (
         'mmengine only knows schemes that imported code has registered.',
         'all of mmengine',
         'the weights are published at an address that mmengine knows',
+    ),
+    *(
+        Patch(
+            module,
+            'hooks.turn_off_any',
+            'Lets default_hooks=dict(NAME=None) turn off a hook of any name.',
+            'mmengine fails with names that are not its own, such as exact_resume.',
+            'all of mmengine',
+            'mmengine leaves out each hook that is None',
+        )
+        for module in ('mmengine.runner.runner', 'mmengine.runner._flexible_runner')
     ),
     Patch(
         'mmengine.hooks.checkpoint_hook',
