@@ -80,13 +80,14 @@ def _report(error: Exception, trace: str) -> _Report:
         is_text = isinstance(error, KeyError) and ' ' in str(error)
         message = error.args[0] if is_text else str(error)
     # An explicit error of this package has a message for users.
-    is_clear = last['file'].startswith(_OURS) and last['code'].startswith('raise ')
+    code = last['code'] or ''
+    is_clear = last['file'].startswith(_OURS) and code.startswith('raise ')
     in_users_code = not is_clear and any(_is_users(call['file']) for call in calls)
     if isinstance(error, OSError):
         # Others do not say which file, such as one for a full disk.
         is_clear = is_clear or error.filename is not None or error.errno is None
     if not is_clear:
-        message = ' '.join(f'{kind}: {message or last["code"]}'.split())
+        message = ' '.join(f'{kind}: {message or code}'.split())
         if len(message) > _MAX_CHARS:
             message = message[:_MAX_CHARS] + '...'
     return _Report(message, is_clear, _place(error, last), in_users_code)
