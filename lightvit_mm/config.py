@@ -50,19 +50,20 @@ def read_config(name: str) -> Config:
         )
     try:
         return Config.fromfile(path)
-    except (OSError, ModuleNotFoundError):  # these say what is missing
-        raise
     except Exception as error:
-        place = _place(error)
-        if not place:  # in a module of custom_imports
+        file, line = _place(error)
+        # These say what is missing, such as a config to inherit from.
+        is_clear = isinstance(error, (OSError, ModuleNotFoundError)) and line is None
+        if is_clear or file is None:  # None: in a module of custom_imports
             raise
+        place = file if line is None else f'{file}, line {line}'
         kind = '' if isinstance(error, SyntaxError) else f'{type(error).__name__}: '
         message = error.msg if isinstance(error, SyntaxError) else error
         raise ValueError(f'{place}: {kind}{message}') from error
 
 
-def _place(error: Exception) -> str:
-    """File and line of an error in a config, '' if it is elsewhere."""
+def _place(error: Exception) -> tuple[str | None, int | None]:
+    """File and line of an error in a config, if it is in one."""
     file = line = None
     for frame, number in traceback.walk_tb(error.__traceback__):
         # mmengine parses configs without their names.
@@ -70,11 +71,7 @@ def _place(error: Exception) -> str:
             file = frame.f_locals['filename']
         elif frame.f_code.co_filename == file:
             line = number
-    if isinstance(error, SyntaxError):
-        line = error.lineno
-    if file is None:
-        return ''
-    return file if line is None else f'{file}, line {line}'
+    return file, error.lineno if isinstance(error, SyntaxError) else line
 
 
 def _config_folder(package: str) -> Path:

@@ -202,6 +202,8 @@ def test_code_of_the_user_keeps_its_traceback(folder, monkeypatch, num_workers):
     'code, message',
     [
         ('x = y', "line 3: NameError: name 'y' is not defined"),
+        ("x = open('none')", 'line 3: FileNotFoundError: [Errno 2] No such file'),
+        ('import nothing', "line 3: ModuleNotFoundError: No module named 'nothing'"),
         ('x = _base_.nothing', "line 3: AttributeError: 'ConfigDict' object has no"),
         ('def f():\n    return 1 / 0\nx = f()', 'line 4: ZeroDivisionError: division'),
     ],
