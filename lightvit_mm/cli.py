@@ -26,6 +26,7 @@ from . import cfg_options, config  # noqa: E402
 from .checkpoints import RELEASED, CheckpointError  # noqa: E402
 from .engine.distributed import distribute_on_cpu  # noqa: E402
 from .engine.own_data import complete, own_data_runner  # noqa: E402
+from .errors import short_errors  # noqa: E402, F401
 from .messages import printable  # noqa: E402
 
 
@@ -109,6 +110,7 @@ def run_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename).stem)
     complete(cfg)
+    config.check_class_weights(cfg)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         distribute_on_cpu(cfg)
     return cfg
@@ -117,7 +119,7 @@ def run_config(args: argparse.Namespace) -> Config:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a complete config: that of ``runner_type``, or mmengine's.
 
-    Errors in the classes that the config names keep their traceback.
+    It raises whatever the classes that the config names raise.
     """
     runner = own_data_runner(cfg)
     if runner is not None:
@@ -150,15 +152,6 @@ def add_device(parser: argparse.ArgumentParser, default: str | None = None) -> N
 
 
 @contextmanager
-def short_errors() -> Iterator[None]:
-    """Exit with the message, not a traceback, on an error that the user can fix."""
-    try:
-        yield
-    except (ValueError, OSError, ModuleNotFoundError, CheckpointError) as error:
-        raise SystemExit(printable(str(error))) from error
-
-
-@contextmanager
 def short_weight_errors(cfg: Config) -> Iterator[None]:
     """Exit with a message if weights are missing; say how to train without them.
 
@@ -178,12 +171,13 @@ def short_weight_errors(cfg: Config) -> Iterator[None]:
         options = [f'{path}=None' for path in paths]
         if own_data_runner(cfg) is not None:
             options = ['pretrained=None']
-        advice = (
-            f' To train from random weights, add --cfg-options {" ".join(options)}'
-            if paths
-            else ''
-        )
-        raise SystemExit(printable(f'{error}{advice}')) from error
+        message = str(error)
+        if paths:
+            message = (
+                f'{message.rstrip(".")}. To train from random weights, add '
+                f'--cfg-options {" ".join(options)}'
+            )
+        raise SystemExit(printable(message)) from error
 
 
 def _pretrained(node: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,9 @@ from mmengine.config import Config, ConfigDict
 from .files import ROOT
 from .messages import close_to
 
+# The functions of mmengine that read one file.
+_PARSERS = ('_is_lazy_import', '_file2dict', '_parse_lazy_import')
+
 SPLITS = ('train', 'val', 'test')
 
 # Where num_classes counts something else: objects and background, classes of
@@ -28,7 +31,7 @@ def read_config(name: str) -> Config:
     Raises:
         FileNotFoundError: If there is no such config.
         ModuleNotFoundError: If the package is not installed.
-        ValueError: If the file, or one that it inherits from, is not valid Python.
+        ValueError: If the file, or one that it inherits from, has an error.
     """
     package, separator, file = name.rpartition('::')
     folder = _config_folder(package) if separator else Path()
@@ -47,17 +50,28 @@ def read_config(name: str) -> Config:
         )
     try:
         return Config.fromfile(path)
-    except SyntaxError as error:
-        file, line = _where(error)
-        raise ValueError(f'{file}, line {line}: {error.msg}') from error
+    except Exception as error:
+        file, line = _place(error)
+        # These say what is missing, such as a config to inherit from.
+        is_clear = isinstance(error, (OSError, ModuleNotFoundError)) and line is None
+        if is_clear or file is None:  # None: in a module of custom_imports
+            raise
+        place = file if line is None else f'{file}, line {line}'
+        kind = '' if isinstance(error, SyntaxError) else f'{type(error).__name__}: '
+        message = error.msg if isinstance(error, SyntaxError) else error
+        raise ValueError(f'{place}: {kind}{message}') from error
 
 
-def _where(error: SyntaxError) -> tuple[str, int]:
-    """File and line of an error. mmengine parses configs without their names."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name == '_is_lazy_import':
-            return frame.f_locals['filename'], error.lineno
-    return error.filename, error.lineno
+def _place(error: Exception) -> tuple[str | None, int | None]:
+    """File and line of an error in a config, if it is in one."""
+    file = line = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        # mmengine parses configs without their names.
+        if frame.f_code.co_name in _PARSERS:
+            file = frame.f_locals['filename']
+        elif frame.f_code.co_filename == file:
+            line = number
+    return file, error.lineno if isinstance(error, SyntaxError) else line
 
 
 def _config_folder(package: str) -> Path:
@@ -209,3 +223,28 @@ def set_num_classes(cfg: Config, num_classes: int) -> None:
     """Set each ``num_classes`` that has to match the dataset, in place."""
     for slot in list(class_slots(cfg)):
         slot.owner['num_classes'] = num_classes
+
+
+def check_class_weights(cfg: Config) -> None:
+    """Check that each loss of a classifying head has one weight per class.
+
+    mmdet's softmax takes one more, for the background.
+
+    Raises:
+        ValueError: If a ``class_weight`` is too short or too long.
+    """
+    for slot in class_slots(cfg):
+        place = slot.path.removesuffix('.num_classes')
+        for key in ('loss', 'loss_cls', 'loss_decode'):
+            for loss in walk(slot.owner.get(key)):
+                weights = loss.get('class_weight')
+                if not isinstance(weights, (list, tuple)):
+                    continue
+                background = key == 'loss_cls' and not loss.get('use_sigmoid')
+                expected = slot.num_classes + background
+                if len(weights) != expected:
+                    raise ValueError(
+                        f'{place}.{key} has {len(weights)} values in class_weight; '
+                        f'expected {expected}: one for each of {slot.num_classes} '
+                        'classes' + ', then the background' * background
+                    )

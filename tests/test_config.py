@@ -9,7 +9,13 @@ import pytest
 from mmengine.config import Config
 from torch import nn
 
-from lightvit_mm.config import class_slots, datasets, read_config, set_num_classes
+from lightvit_mm.config import (
+    check_class_weights,
+    class_slots,
+    datasets,
+    read_config,
+    set_num_classes,
+)
 from lightvit_mm.trained import build_model
 
 N = 7
@@ -267,3 +273,40 @@ def test_wrappers_may_be_nested():
     for slot in slots:
         slot.cfg.data_root = 'pets'
         assert at(cfg, slot.path).data_root == 'pets'
+
+
+def weighted(head, key, loss, n=3):
+    head = dict(type=head, num_classes=n, **{key: loss})
+    return Config(dict(model=dict(head=head)))
+
+
+@pytest.mark.parametrize(
+    'head, key, loss, expected',
+    [
+        ('LinearClsHead', 'loss', {}, 3),
+        ('FPNHead', 'loss_decode', {}, 3),
+        # Sigmoids need no class for the background.
+        ('RetinaHead', 'loss_cls', dict(use_sigmoid=True), 3),
+        ('Shared2FCBBoxHead', 'loss_cls', {}, 4),
+    ],
+)
+def test_class_weights_fit_the_classes(head, key, loss, expected):
+    for n in range(1, 6):
+        loss = dict(loss, type='CrossEntropyLoss', class_weight=[1.0] * n)
+        # mmseg takes several losses.
+        for value in (loss, [dict(type='DiceLoss'), loss]):
+            cfg = weighted(head, key, value)
+            if n == expected:
+                check_class_weights(cfg)
+                continue
+            with pytest.raises(
+                ValueError,
+                match=f'model.head.{key} has {n} values in class_weight; expected '
+                f'{expected}: one for each of 3 classes',
+            ):
+                check_class_weights(cfg)
+
+
+@pytest.mark.parametrize('weights', [None, 1.0, 'weights.npy'])
+def test_other_class_weights_are_left_to_the_library(weights):
+    check_class_weights(weighted('FPNHead', 'loss_decode', dict(class_weight=weights)))

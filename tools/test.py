@@ -38,22 +38,21 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+@cli.short_errors()
 def main() -> None:
     args = parse_args()
-    with cli.short_errors():
-        cfg = cli.run_config(args)
-        # load_from would not be strict, and a checkpoint that does not fit would
-        # be tested with random weights.
-        cfg.load_from = None
-        cfg.resume = False
-        if args.show or args.show_dir:
-            cli.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
-        if args.tta:
-            augment_test(cfg)
+    cfg = cli.run_config(args)
+    # load_from would not be strict, and a checkpoint that does not fit would be
+    # tested with random weights.
+    cfg.load_from = None
+    cfg.resume = False
+    if args.show or args.show_dir:
+        cli.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
+    if args.tta:
+        augment_test(cfg)
 
     runner = cli.build_runner(cfg)
-    with cli.short_errors():
-        runner.load_checkpoint(args.checkpoint, strict=True)
+    runner.load_checkpoint(args.checkpoint, strict=True)
     if args.out:
         # mmdet's compresses masks.
         kind = 'DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'

@@ -32,10 +32,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@cli.short_errors()
 def main() -> None:
     args = parse_args()
-    with cli.short_errors():
-        cfg = cli.run_config(args)
+    cfg = cli.run_config(args)
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume

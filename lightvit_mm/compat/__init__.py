@@ -72,6 +72,20 @@ PATCHES = (
         'all of mmengine',
         'mmengine opens only files',
     ),
+    *(
+        Patch(
+            module,
+            f'files.{function}',
+            f'Names the {what} that cannot be read.',
+            'OpenCV raises errors without the path, or none at all.',
+            f'all of {module.partition(".")[0]}',
+            f'{module.partition(".")[0]} names it',
+        )
+        for module, function, what in (
+            ('mmcv.transforms.loading', 'name_image', 'image'),
+            ('mmseg.datasets.transforms.loading', 'name_mask', 'mask'),
+        )
+    ),
     Patch(
         'mmengine.fileio.backends.local_backend',
         'files.write_files_whole',
@@ -96,6 +110,17 @@ PATCHES = (
         'mmengine only knows schemes that imported code has registered.',
         'all of mmengine',
         'the weights are published at an address that mmengine knows',
+    ),
+    *(
+        Patch(
+            module,
+            'hooks.turn_off_any',
+            'Lets default_hooks=dict(NAME=None) turn off a hook of any name.',
+            'mmengine fails with names that are not its own, such as exact_resume.',
+            'all of mmengine',
+            'mmengine leaves out each hook that is None',
+        )
+        for module in ('mmengine.runner.runner', 'mmengine.runner._flexible_runner')
     ),
     Patch(
         'mmengine.hooks.checkpoint_hook',
@@ -131,6 +156,27 @@ PATCHES = (
         'The same as for Runner.',
         'all of mmengine',
         'mmengine checks what last_checkpoint names',
+    ),
+    Patch(
+        'mmengine.hooks.ema_hook',
+        'ema.average_once',
+        'Lets EMAHook average the model inside of test-time augmentation, and keep '
+        'the average of a training for the test after it.',
+        'It compares names of weights with those of the augmented model, and starts '
+        'a new average with each run.',
+        'all of mmengine',
+        'mmengine does this',
+    ),
+    *(
+        Patch(
+            module,
+            'ema.load_before_run',
+            'Lets EMAHook take a checkpoint that is loaded before the run starts.',
+            'test.py loads the checkpoint first; the hook fails without its average.',
+            f'all of {module.partition(".")[0]}',
+            'EMAHook creates its average when it needs it',
+        )
+        for module in ('mmengine.hooks.ema_hook', 'mmpretrain.engine.hooks.ema_hook')
     ),
     Patch(
         'mmengine.infer.infer',

@@ -39,3 +39,41 @@ def write_files_whole(module: ModuleType) -> None:
         write_whole(Path(filepath), obj)
 
     module.LocalBackend.put = put
+
+
+def name_image(module: ModuleType) -> None:
+    """Raise a ValueError with the path of an image that cannot be read.
+
+    Args:
+        module: ``mmcv.transforms.loading``.
+    """
+    _name_path(module.LoadImageFromFile, 'transform', 'img_path')
+
+
+def name_mask(module: ModuleType) -> None:
+    """Raise a ValueError with the path of a mask that cannot be read.
+
+    Args:
+        module: ``mmseg.datasets.transforms.loading``.
+    """
+    _name_path(module.LoadAnnotations, '_load_seg_map', 'seg_map_path')
+
+
+def _name_path(transform: type, method: str, key: str) -> None:
+    load = getattr(transform, method)
+
+    @wraps(load)
+    def named_load(self, results: dict) -> dict | None:
+        try:
+            return load(self, results)
+        except Exception as error:
+            path = str(results.get(key))
+            if isinstance(error, OSError) and path in str(error):
+                raise
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            raise ValueError(
+                f'{path} cannot be read; expected an image file such as a JPEG or '
+                f'PNG: {reason}'
+            ) from error
+
+    setattr(transform, method, named_load)

@@ -19,6 +19,8 @@ _KEYS = (
     'random_size_range',
 )
 
+_MIN_SIZE = 32
+
 
 def set_image_size(cfg: Config, image_size: int) -> None:
     """Resize the images of all pipelines of a config, in place.
@@ -33,13 +35,18 @@ def set_image_size(cfg: Config, image_size: int) -> None:
         image_size: Pixels.
 
     Raises:
-        ValueError: If it is not a positive integer, or the test pipeline has no
-            size in pixels.
+        ValueError: If it is not an integer of at least 32, or the test pipeline has
+            no size in pixels.
     """
     if type(image_size) is not int or image_size < 1:
         raise ValueError(
             f'image_size={image_size!r} should be a positive number of pixels, '
             'such as 640'
+        )
+    if image_size < _MIN_SIZE:
+        raise ValueError(
+            f'image_size={image_size} should be a number of pixels of at least '
+            f'{_MIN_SIZE}: the last stage of a backbone divides it by {_MIN_SIZE}'
         )
     now = _size(cfg, 'test')
     if now is None and _size(cfg, 'val') == image_size:

@@ -130,6 +130,12 @@ def test_bad_sizes_are_named(size):
         resized(CLASSIFIER, size)
 
 
+@pytest.mark.parametrize('size', [1, 31])
+def test_sizes_below_the_stride_of_a_network_are_named(size):
+    with pytest.raises(ValueError, match=f'image_size={size} should be .* at least 32'):
+        resized(CLASSIFIER, size)
+
+
 def test_pipelines_without_a_size_are_an_error():
     cfg = copy.deepcopy(read(ROOT / f'configs/{CLASSIFIER}.py'))
     del cfg.test_dataloader.dataset.pipeline[1:3]

@@ -295,6 +295,24 @@ def test_an_unknown_runner_is_named(scenes):
         completed(DETECTOR, scenes, runner_type='lightvit_mm.CocoRunner')
 
 
+@pytest.mark.parametrize(
+    'part, value, message',
+    [
+        ('images', 3, "images should be a list, but is '3'"),
+        ('annotations', {'a': 1}, 'annotations should be a list'),
+        ('categories', [3], r'categories\[0\] has no id; expected a number'),
+        ('categories', [{'id': 1}], r'categories\[0\] has no name; expected a text'),
+        ('images', [{'file_name': 'a'}], r'images\[0\] has no id; expected a number'),
+        ('annotations', [{'image_id': 1}], r'annotations\[0\] has no category_id'),
+    ],
+)
+def test_parts_of_annotations_are_lists_of_entries(scenes, part, value, message):
+    path = annotation_file(scenes, 'train')
+    rewrite(path, lambda content: content.update({part: value}))
+    with pytest.raises(ValueError, match=f'{path}: {message}'):
+        completed(DETECTOR, scenes)
+
+
 def test_file_names_may_contain_folders(scenes):
     """Annotations and images of both splits are in one folder."""
     for split in ('train', 'val'):

@@ -80,10 +80,29 @@ def read(path: Path) -> dict:
         raise ValueError(
             f'{path} is not in COCO format, or empty: it has no {", ".join(missing)}'
         )
-    for i, image in enumerate(content['images']):
-        if not isinstance(image, dict) or not isinstance(image.get('file_name'), str):
-            raise ValueError(f'{path}: images[{i}] has no file_name; expected a text')
+    _check_entries(path, content, 'images', dict(file_name=str, id=_ID))
+    _check_entries(path, content, 'annotations', dict(image_id=_ID, category_id=_ID))
+    _check_entries(path, content, 'categories', dict(id=_ID, name=str))
     return content
+
+
+_ID = int | float | str
+
+
+def _check_entries(path: Path, content: dict, name: str, keys: dict[str, Any]) -> None:
+    """Check that a part of an annotation file is a list of dicts with some keys."""
+    entries = content[name]
+    if not isinstance(entries, list):
+        raise ValueError(
+            f'{path}: {name} should be a list, but is {str(entries)[:40]!r}'
+        )
+    for i, entry in enumerate(entries):
+        for key, kind in keys.items():
+            if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                expected = 'a text' if kind is str else 'a number'
+                raise ValueError(
+                    f'{path}: {name}[{i}] has no {key}; expected {expected}'
+                )
 
 
 def can_match(annotation_id: Any) -> bool:

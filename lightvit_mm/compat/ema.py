@@ -1,0 +1,43 @@
+"""Patches that let mmengine's EMAHook take part in tests."""
+
+from types import ModuleType
+from typing import Any
+
+
+def average_once(module: ModuleType) -> None:
+    """Let EMAHook average the model itself, once.
+
+    Args:
+        module: ``mmengine.hooks.ema_hook``.
+    """
+    from mmengine.model.test_time_aug import BaseTTAModel
+
+    def before_run(self, runner: Any) -> None:
+        if hasattr(self, 'ema_model'):  # a checkpoint was loaded into it
+            return
+        model = runner.model
+        # The names of weights in a checkpoint are those of the model inside.
+        while module.is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        self.src_model = model
+        self.ema_model = module.MODELS.build(
+            self.ema_cfg, default_args=dict(model=model)
+        )
+
+    module.EMAHook.before_run = before_run
+
+
+def load_before_run(module: ModuleType) -> None:
+    """Let EMAHook take a checkpoint that is loaded before the run starts.
+
+    Args:
+        module: ``mmengine.hooks.ema_hook`` or ``mmpretrain.engine.hooks.ema_hook``.
+    """
+    hook = module.EMAHook
+    load = hook.after_load_checkpoint
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        self.before_run(runner)
+        load(self, runner, checkpoint)
+
+    hook.after_load_checkpoint = after_load_checkpoint

@@ -1,0 +1,121 @@
+"""Errors of the tools: one line for the user, the traceback for the log file."""
+
+import logging
+import os
+import re
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from mmengine.logging import MMLogger
+
+from .files import ROOT
+from .messages import printable
+
+# Set it to see every traceback on the terminal.
+TRACEBACK_VARIABLE = 'LIGHTVIT_MM_TRACEBACK'
+
+_MAX_CHARS = 600
+_OURS = (str(Path(__file__).parent), str(ROOT / 'tools'))
+_STANDARD_LIBRARY = sysconfig.get_path('stdlib')
+_CALL = re.compile(
+    # Python marks parts of the code in lines below it, which are indented, too.
+    r'^ +File "(?P<file>.+)", line (?P<line>\d+).*\n'
+    r'(?: {4,}(?P<code>.*)\n)?(?: {4,}.*\n)*',
+    re.MULTILINE,
+)
+
+
+@contextmanager
+def short_errors() -> Iterator[None]:
+    """Exit with one line on an error, and append its traceback to the log file.
+
+    An error in code of the user, such as a dataset class, keeps its traceback on
+    the terminal. So does every error if ``LIGHTVIT_MM_TRACEBACK`` is set in the
+    environment.
+    """
+    try:
+        yield
+    except Exception as error:
+        trace = ''.join(traceback.format_exception(error))
+        log = _append_to_log(trace)
+        report = _report(error, trace)
+        if report.in_users_code or os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        line = report.message
+        if not report.is_clear:
+            where = f'in {log}' if log else f'shown with {TRACEBACK_VARIABLE}=1'
+            line = f'{line} ({report.place}; the traceback is {where})'
+        raise SystemExit(printable(line)) from error
+
+
+class _Report(NamedTuple):
+    """What a user needs to know of an error.
+
+    Args:
+        message: What is wrong.
+        is_clear: Whether the message is all that helps.
+        place: Where it was raised.
+        in_users_code: Whether the user's own code called what raised it.
+    """
+
+    message: str
+    is_clear: bool
+    place: str
+    in_users_code: bool
+
+
+def _report(error: Exception, trace: str) -> _Report:
+    # The message of an error in a data loader's worker is a traceback.
+    _, in_worker, original = str(error).partition('Original Traceback')
+    if in_worker:
+        trace = original
+    *_, last = calls = list(_CALL.finditer(trace))
+    kind, _, message = trace[last.end() :].strip().partition(': ')
+    if not in_worker:
+        # str() of a KeyError is quoted.
+        is_text = isinstance(error, KeyError) and ' ' in str(error)
+        message = error.args[0] if is_text else str(error)
+    # An explicit error of this package has a message for users.
+    code = last['code'] or ''
+    is_clear = last['file'].startswith(_OURS) and code.startswith('raise ')
+    in_users_code = not is_clear and any(_is_users(call['file']) for call in calls)
+    if isinstance(error, OSError):
+        # Others do not say which file, such as one for a full disk.
+        is_clear = is_clear or error.filename is not None or error.errno is None
+    if not is_clear:
+        message = ' '.join(f'{kind}: {message or code}'.split())
+        if len(message) > _MAX_CHARS:
+            message = message[:_MAX_CHARS] + '...'
+    return _Report(message, is_clear, _place(error, last), in_users_code)
+
+
+def _is_users(file: str) -> bool:
+    """Whether code is neither installed nor part of Python or this package."""
+    return not (
+        {'site-packages', 'dist-packages'}.intersection(Path(file).parts)
+        or file.startswith(('<', _STANDARD_LIBRARY, *_OURS))
+    )
+
+
+def _place(error: Exception, last: re.Match) -> str:
+    file = re.sub(r'.*[\\/](site|dist)-packages[\\/]', '', last['file'])
+    place = f'{file}, line {last["line"]}'
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_code.co_name == 'build_from_cfg':
+            return f'{place}, which builds {frame.f_locals["cfg"].get("type")}'
+    return place
+
+
+def _append_to_log(trace: str) -> str | None:
+    """Append a traceback to the log file of the run; its path, if there is one."""
+    for handler in MMLogger.get_current_instance().handlers:
+        if isinstance(handler, logging.FileHandler):
+            with suppress(OSError):  # such as a full disk
+                with open(handler.baseFilename, 'a') as file:
+                    file.write(trace)
+                return os.path.relpath(handler.baseFilename)
+    return None
