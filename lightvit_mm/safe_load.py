@@ -44,7 +44,7 @@ class CheckpointError(RuntimeError):
 
 
 class RefusedError(CheckpointError):
-    """Raised if a checkpoint may carry code."""
+    """Raised if a checkpoint, a pickle or a YAML file may carry code."""
 
 
 def allows_code() -> bool:

@@ -73,6 +73,22 @@ PATCHES = (
         'mmengine opens only files',
     ),
     Patch(
+        'mmengine.fileio.handlers.pickle_handler',
+        'files.unpickle_safely',
+        'Refuses code in pickles: annotations, proposals and results of test.py.',
+        'mmengine executes it.',
+        'all of mmengine',
+        'mmengine restricts what a pickle may hold',
+    ),
+    Patch(
+        'mmengine.fileio.handlers.yaml_handler',
+        'files.read_yaml_safely',
+        'Refuses code in YAML files.',
+        'mmengine executes it.',
+        'all of mmengine',
+        'mmengine uses the safe loader of PyYAML',
+    ),
+    Patch(
         'mmengine.runner.checkpoint',
         'checkpoints.load_safely',
         'Reads checkpoints from files and all addresses without executing code.',
