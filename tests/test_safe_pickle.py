@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import pickle
 
 import numpy as np
@@ -106,11 +105,11 @@ def test_code_in_pickles_is_refused(tmp_path, marker, name, suffix):
 
 def test_the_message_names_what_was_refused(tmp_path, marker):
     dump(Bomb(marker), tmp_path / 'file.pkl')
-    with open(tmp_path / 'file.pkl', 'rb') as file:
-        with pytest.raises(
-            RefusedError, match=r'/file\.pkl was .* holds posix\.mkdir\.'
-        ):
-            load(file, file_format='pkl')
+    with (
+        open(tmp_path / 'file.pkl', 'rb') as file,
+        pytest.raises(RefusedError, match=r'/file\.pkl was .* holds posix\.mkdir\.'),
+    ):
+        load(file, file_format='pkl')
 
 
 @pytest.mark.parametrize(
