@@ -156,6 +156,8 @@ def short_errors() -> Iterator[None]:
         yield
     except (ValueError, OSError, ModuleNotFoundError, CheckpointError) as error:
         raise SystemExit(printable(str(error))) from error
+    except MemoryError as error:
+        raise SystemExit(f'There is not enough memory. {error}') from error
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .untrusted import check_is_file, parse_json, walk
+from .untrusted import check_fits_memory, check_is_file, parse_json, walk
 
 PathLike = str | Path
 
@@ -43,7 +43,8 @@ def is_hidden(name: str) -> bool:
 
 def is_below(path: Path, folder: Path) -> bool:
     """Whether a path is a folder or lies in it."""
-    return path.resolve().is_relative_to(folder.resolve())
+    # Path.resolve fails for links in circles.
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def is_image(name: str) -> bool:
@@ -108,10 +109,12 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        OSError: If it cannot be read, or is a pipe or a device.
+        OSError: If it cannot be read, is a pipe or a device, or does not fit into
+            the memory.
         ValueError: If it is not JSON, or is nested too deeply.
     """
     check_is_file(path)
+    check_fits_memory(path)
     # From bytes, json recognizes UTF-8, with a byte order mark too, and UTF-16.
     return parse_json(path.read_bytes(), path)
 

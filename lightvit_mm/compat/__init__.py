@@ -66,11 +66,11 @@ PATCHES = (
     ),
     Patch(
         'mmengine.fileio.backends.local_backend',
-        'files.refuse_pipes',
-        'Refuses pipes and devices in place of images and annotations.',
-        'Training would wait for their content forever.',
+        'files.refuse_endless',
+        'Refuses pipes and devices in place of files, and JSON larger than the memory.',
+        'Training would wait for their content forever, or be killed.',
         'all of mmengine',
-        'mmengine opens only files',
+        'mmengine opens only files that it can read',
     ),
     Patch(
         'mmengine.fileio.handlers.pickle_handler',
@@ -87,6 +87,14 @@ PATCHES = (
         'mmengine executes it.',
         'all of mmengine',
         'mmengine uses the safe loader of PyYAML',
+    ),
+    Patch(
+        'mmengine.logging.logger',
+        'logs.escape_control_characters',
+        'Escapes control characters in log messages.',
+        'Names of classes and files can hold them, and a terminal obeys them.',
+        'all of mmengine',
+        'mmengine escapes them',
     ),
     Patch(
         'mmengine.runner.checkpoint',

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from functools import wraps
 from types import ModuleType
 
-from ..untrusted import check_is_file
+from ..untrusted import check_fits_memory, check_is_file
 
 
-def refuse_pipes(module: ModuleType) -> None:
-    """Raise an OSError for pipes and devices instead of waiting for their content.
+def refuse_endless(module: ModuleType) -> None:
+    """Raise an OSError for pipes and devices, and for JSON larger than the memory.
+
+    Their content would never end, or end the process.
 
     Args:
         module: ``mmengine.fileio.backends.local_backend``.
@@ -18,6 +20,8 @@ def refuse_pipes(module: ModuleType) -> None:
         @wraps(read)
         def read_file(self, filepath, *args, **kwargs):
             check_is_file(filepath)
+            if str(filepath).endswith('.json'):
+                check_fits_memory(filepath)
             return read(self, filepath, *args, **kwargs)
 
         return read_file
