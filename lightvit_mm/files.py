@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .untrusted import check_fits_memory, check_is_file, parse_json, walk
+from .untrusted import check_json_fits_memory, check_is_file, parse_json, walk
 
 PathLike = str | Path
 
@@ -49,7 +49,8 @@ def is_below(path: Path, folder: Path) -> bool:
 
 def is_image(name: str) -> bool:
     """Whether a file of this name is an image."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
+    # Writers of images find no suffix in a name such as ..jpg.
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def files_below(folder: Path, skip: Path | None = None) -> Iterator[Path]:
@@ -114,7 +115,7 @@ def read_json(path: Path) -> Any:
         ValueError: If it is not JSON, or is nested too deeply.
     """
     check_is_file(path)
-    check_fits_memory(path)
+    check_json_fits_memory(path)
     # From bytes, json recognizes UTF-8, with a byte order mark too, and UTF-16.
     return parse_json(path.read_bytes(), path)
 

@@ -27,18 +27,26 @@ def check_is_file(path: str | Path) -> None:
         raise OSError(f'{path} is a pipe or a device; expected a file')
 
 
-def check_fits_memory(path: str | Path) -> None:
-    """Raise an OSError for a JSON file that is too large for this machine.
+def check_fits_memory(path: str | Path, needed: float) -> None:
+    """Raise an OSError if reading a file needs more memory than this machine has.
 
-    The system would kill the process that reads it.
+    The system would kill the process.
+
+    Args:
+        path: The file.
+        needed: Bytes of memory.
     """
-    needed, memory = JSON_FACTOR * os.path.getsize(path), _memory()
+    memory = _memory()
     if needed > memory:
         raise OSError(
             f'{path} is too large: reading it takes at least {needed / 2**30:.1f} GiB '
-            f'of memory, but this machine has {memory / 2**30:.1f} GiB. Split it, or '
-            'use a machine with more memory'
+            f'of memory, but this machine has {memory / 2**30:.1f} GiB'
         )
+
+
+def check_json_fits_memory(path: str | Path) -> None:
+    """As :func:`check_fits_memory`, for a JSON file."""
+    check_fits_memory(path, JSON_FACTOR * os.path.getsize(path))
 
 
 def _memory() -> float:

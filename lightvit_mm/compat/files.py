@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from types import ModuleType
 
-from ..untrusted import check_fits_memory, check_is_file
+from ..untrusted import check_json_fits_memory, check_is_file
 
 
 def refuse_endless(module: ModuleType) -> None:
@@ -21,7 +21,7 @@ def refuse_endless(module: ModuleType) -> None:
         def read_file(self, filepath, *args, **kwargs):
             check_is_file(filepath)
             if str(filepath).endswith('.json'):
-                check_fits_memory(filepath)
+                check_json_fits_memory(filepath)
             return read(self, filepath, *args, **kwargs)
 
         return read_file

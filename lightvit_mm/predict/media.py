@@ -13,15 +13,17 @@ import mmcv
 import numpy as np
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..files import is_below, written_whole
 from ..images import is_cut_short
 from ..messages import listed
+from ..untrusted import check_fits_memory
 from .sources import CODECS, Sources, mask_names
 
 # OpenCV, which reads the images, has a limit of 2**30 pixels. Pillow's is lower.
 Image.MAX_IMAGE_PIXELS = 2**30
+BYTES_PER_PIXEL = 20  # of memory to predict and draw, at least; 23 were measured
 DARK = 64  # An image without a value above it looks nearly black.
 
 
@@ -96,14 +98,14 @@ class ImageReader:
         foreign = {
             name: path
             for name, path in paths.items()
-            if not _has_utf8_name(path) or not cv2.haveImageReader(str(path))
+            if not _is_safe_to_open(path) or not cv2.haveImageReader(str(path))
         }
         self.paths = {n: path for n, path in paths.items() if n not in foreign}
         shown = listed(foreign.values(), most=3)
         for name in foreign:
             fault = (
-                'not an image, or damaged, or its name is not UTF-8; remove, replace or '
-                'rename it, or add --skip-bad'
+                'not an image, or damaged, or its name is not UTF-8; remove, replace '
+                'or rename it, or add --skip-bad'
             )
             damaged.add(name, ValueError(f'{shown}: {fault}'))
 
@@ -153,7 +155,7 @@ class VideoReader:
                 f'with color_type={loader.color_type!r}: predict on images instead'
             )
         self.dtype = np.float32 if getattr(loader, 'to_float32', False) else np.uint8
-        video = mmcv.VideoReader(str(path)) if _has_utf8_name(path) else None
+        video = mmcv.VideoReader(str(path)) if _is_safe_to_open(path) else None
         if video is None or not video.opened or video.read() is None:
             raise ValueError(
                 f'The video {path} cannot be opened: it is damaged, its name is not '
@@ -316,13 +318,16 @@ def picture(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image, dtype=np.uint8)
 
 
-def _has_utf8_name(path: Path) -> bool:
-    """Whether OpenCV can open a file; other names end the process."""
+def _is_safe_to_open(path: Path) -> bool:
+    """Whether OpenCV can open a file, without waiting or ending the process.
+
+    It waits for pipes, and crashes if a name is not UTF-8.
+    """
     try:
         str(path).encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return path.is_file()
 
 
 def _read(path: Path, load: Compose) -> dict:
@@ -332,6 +337,7 @@ def _read(path: Path, load: Compose) -> dict:
         ValueError: If the image cannot be read.
     """
     try:
+        _check_fits_memory(path)
         loaded = load(dict(img_path=str(path), img_id=0))
         fault = 'is damaged' if loaded is None or is_cut_short(path) else None
     # Each decoder raises its own exceptions.
@@ -343,6 +349,16 @@ def _read(path: Path, load: Compose) -> dict:
             'results of the images before it are drawn, but not in the JSON file'
         )
     return loaded
+
+
+def _check_fits_memory(path: Path) -> None:
+    try:
+        with Image.open(path) as header:
+            pixels = header.width * header.height
+    # OpenCV reads other formats, and explains what it refuses.
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        return
+    check_fits_memory(path, BYTES_PER_PIXEL * pixels)
 
 
 def _fault(path: Path, error: Exception) -> str:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lightvit_mm import untrusted
 from lightvit_mm.predict import media, tasks
 
 from .models import (
@@ -405,3 +406,20 @@ def test_nothing_is_written_outside_the_folder(predict, photos, tmp_path, kind):
     with pytest.raises(SystemExit, match=f'out/{kind}/a leads out of out'):
         predict('segmentor', 'photos')
     assert not list((tmp_path / 'elsewhere').iterdir())
+
+
+@pytest.mark.parametrize('suffix', ['png', 'mp4'])
+def test_pipes_are_not_opened(predict, suffix):
+    os.mkfifo(f'pipe.{suffix}')
+    with pytest.raises(SystemExit, match=rf'pipe\.{suffix}'):
+        predict('classifier', f'pipe.{suffix}')
+
+
+def test_an_image_that_cannot_fit_is_not_decoded(predict, monkeypatch):
+    cv2.imwrite('x.png', np.zeros((50, 40, 3), np.uint8))
+    monkeypatch.setattr(untrusted, '_memory', lambda: 40_000)
+    predict('classifier', 'x.png')
+    monkeypatch.setattr(untrusted, '_memory', lambda: 39_999)
+    monkeypatch.setattr(cv2, 'imdecode', lambda *args: pytest.fail('decoded'))
+    with pytest.raises(SystemExit, match=r'x\.png is too large: .* but this machine'):
+        predict('classifier', 'x.png')

@@ -568,7 +568,7 @@ def save(picture: Image.Image, file: Path, out: Path) -> None:
         raise Stop(f'{file.parent} leads out of {out} through a link: remove the link')
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)  # it may be a link
-    picture.save(file)
+    picture.save(file, 'PNG')
 
 
 def main() -> None:
