@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .untrusted import check_json_fits_memory, check_is_file, parse_json, walk
+from .untrusted import check_is_file, check_json_fits_memory, parse_json, walk
 
 PathLike = str | Path
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from types import ModuleType
 
-from ..untrusted import check_json_fits_memory, check_is_file
+from ..untrusted import check_is_file, check_json_fits_memory
 
 
 def refuse_endless(module: ModuleType) -> None:

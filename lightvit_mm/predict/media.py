@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..files import is_below, written_whole
 from ..images import is_cut_short
-from ..messages import listed
+from ..messages import lines, listed
 from ..untrusted import check_fits_memory
 from .sources import CODECS, Sources, mask_names
 
@@ -101,7 +101,7 @@ class ImageReader:
             if not _is_safe_to_open(path) or not cv2.haveImageReader(str(path))
         }
         self.paths = {n: path for n, path in paths.items() if n not in foreign}
-        shown = listed(foreign.values(), most=3)
+        shown = lines([listed(foreign.values(), most=3)])
         for name in foreign:
             fault = (
                 'not an image, or damaged, or its name is not UTF-8; remove, replace '
@@ -345,7 +345,7 @@ def _read(path: Path, load: Compose) -> dict:
         fault = _fault(path, error)
     if fault is not None:
         raise ValueError(
-            f'The image {path} {fault}: replace or remove it, or add --skip-bad. The '
+            f'The image {lines([str(path)])} {fault}: replace or remove it, or add --skip-bad. The '
             'results of the images before it are drawn, but not in the JSON file'
         )
     return loaded
