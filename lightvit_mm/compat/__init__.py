@@ -130,6 +130,14 @@ PATCHES = (
         'mmengine stores configs as data',
     ),
     Patch(
+        'deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine',
+        'deepspeed.load_safely',
+        'Reads checkpoints of DeepSpeed without executing code.',
+        'DeepSpeed executes it.',
+        'all of DeepSpeed',
+        'DeepSpeed loads with weights_only=True',
+    ),
+    Patch(
         'mmpretrain.apis.model',
         'configs.register_models',
         'Adds the models of model-index.yml to get_model and list_models.',

@@ -345,8 +345,9 @@ def _read(path: Path, load: Compose) -> dict:
         fault = _fault(path, error)
     if fault is not None:
         raise ValueError(
-            f'The image {lines([str(path)])} {fault}: replace or remove it, or add --skip-bad. The '
-            'results of the images before it are drawn, but not in the JSON file'
+            f'The image {lines([str(path)])} {fault}: replace or remove it, or add '
+            '--skip-bad. The results of the images before it are drawn, but not in the '
+            'JSON file'
         )
     return loaded
 
