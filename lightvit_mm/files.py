@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .untrusted import check_is_file, parse_json, walk
+from .untrusted import check_is_file, check_json_fits_memory, parse_json, walk
 
 PathLike = str | Path
 
@@ -43,12 +43,14 @@ def is_hidden(name: str) -> bool:
 
 def is_below(path: Path, folder: Path) -> bool:
     """Whether a path is a folder or lies in it."""
-    return path.resolve().is_relative_to(folder.resolve())
+    # Path.resolve fails for links in circles.
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def is_image(name: str) -> bool:
     """Whether a file of this name is an image."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
+    # Writers of images find no suffix in a name such as ..jpg.
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def files_below(folder: Path, skip: Path | None = None) -> Iterator[Path]:
@@ -108,10 +110,12 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        OSError: If it cannot be read, or is a pipe or a device.
+        OSError: If it cannot be read, is a pipe or a device, or does not fit into
+            the memory.
         ValueError: If it is not JSON, or is nested too deeply.
     """
     check_is_file(path)
+    check_json_fits_memory(path)
     # From bytes, json recognizes UTF-8, with a byte order mark too, and UTF-16.
     return parse_json(path.read_bytes(), path)
 

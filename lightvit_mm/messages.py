@@ -30,6 +30,11 @@ def close_to(name: str, known: Sequence[str]) -> str:
 def printable(text: str) -> str:
     """A text whose control characters, which a terminal obeys, are escaped."""
     return ''.join(
-        char if char.isprintable() or char == '\n' else ascii(char)[1:-1]
+        char if char.isprintable() or char in '\n\t' else ascii(char)[1:-1]
         for char in text
     )
+
+
+def lines(texts: Iterable[str]) -> str:
+    """One printable line for each text, such as a file name."""
+    return '\n'.join(printable(text).replace('\n', '\\n') for text in texts)

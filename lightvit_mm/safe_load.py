@@ -1,11 +1,14 @@
 """Read checkpoints, from files and addresses, without executing code from them."""
 
+import hashlib
 import logging
 import os
 import re
+import socket
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
@@ -28,6 +31,11 @@ MapLocation = str | torch.device | Callable | dict
 
 UNSAFE_VARIABLE = 'LIGHTVIT_MM_UNSAFE_LOAD'
 
+TIMEOUT = 60  # seconds that a server may send nothing
+
+# Files of these hosts have unique names, and users may have them already.
+_OWN_NAMES = ('download.openmmlab.com', 'download.pytorch.org')
+
 # Earlier versions know no safe classes but their own, and are less strict.
 _IS_CURRENT = torch.__version__ >= '2.6'
 
@@ -44,7 +52,7 @@ class CheckpointError(RuntimeError):
 
 
 class RefusedError(CheckpointError):
-    """Raised if a checkpoint may carry code."""
+    """Raised if a checkpoint, a pickle or a YAML file may carry code."""
 
 
 def allows_code() -> bool:
@@ -317,9 +325,28 @@ def _download(
     remove_drafts(path)
     print_log(f'Downloading {url} to {path}', logger='current')
     with written_whole(path) as draft:
-        download_url_to_file(url, str(draft), progress=progress)
+        with _limited_wait():
+            download_url_to_file(url, str(draft), progress=progress)
         # urllib reports no error if the connection breaks off.
         return read(draft, map_location, name=url)
+
+
+@contextmanager
+def _limited_wait() -> Iterator[None]:
+    """Raise a TimeoutError if a connection stalls; torch.hub would wait forever."""
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        yield
+    except OSError as error:
+        # urllib wraps it if there is no connection yet.
+        if isinstance(getattr(error, 'reason', error), TimeoutError):
+            raise TimeoutError(
+                f'the server sent nothing for {TIMEOUT} seconds'
+            ) from error
+        raise
+    finally:
+        socket.setdefaulttimeout(previous)
 
 
 def load_url(
@@ -328,7 +355,11 @@ def load_url(
     map_location: MapLocation | None = None,
     progress: bool = True,
 ) -> Any:
-    """Stands for ``torch.hub.load_state_dict_from_url``, with the same cache.
+    """Stands for ``torch.hub.load_state_dict_from_url``.
+
+    A download is kept in a folder of its address, because torch.hub would take
+    another file of the same name for it. Those of OpenMMLab and PyTorch have
+    unique names; they stay where torch.hub keeps them.
 
     Args:
         url: Address of a checkpoint.
@@ -342,8 +373,11 @@ def load_url(
     Raises:
         CheckpointError: As of :func:`fetch`.
     """
-    name = os.path.basename(urlparse(url).path)
+    address = urlparse(url)
+    name = os.path.basename(address.path)
     if name in ('', '.', '..'):
         raise CheckpointError(f'{url} should end in the name of a checkpoint')
     folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
+    if address.hostname not in _OWN_NAMES:
+        folder /= hashlib.sha256(url.encode()).hexdigest()[:16]
     return fetch(url, folder / name, map_location, progress)

@@ -29,7 +29,7 @@ def bomb(tmp_path, monkeypatch):
     with serve(tmp_path) as server:
         yield f'{server.url}/bomb.pth'
     assert not marker.exists()
-    assert list((tmp_path / 'hub/checkpoints').glob('*.pth')) == []
+    assert list((tmp_path / 'hub/checkpoints').rglob('*.pth')) == []
 
 
 COMMANDS = {

@@ -2,7 +2,9 @@
 
 import io
 import os
+import socket
 import tarfile
+import threading
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ import torch
 from lightvit_mm import safe_load
 from lightvit_mm.safe_load import CheckpointError, RefusedError, fetch, load_url, read
 
-from .hostile import Bomb, serve
+from .hostile import Bomb, Handler, serve
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +32,8 @@ def web(tmp_path, monkeypatch):
 
 def kept(tmp_path):
     """The names of the downloads in torch.hub's folder."""
-    paths = (tmp_path / 'hub/checkpoints').glob('*')
-    return [path.name for path in paths if path.suffix != '.lock']
+    paths = (tmp_path / 'hub/checkpoints').rglob('*')
+    return [p.name for p in paths if p.suffix != '.lock' and p.is_file()]
 
 
 def test_code_is_read_only_on_request(tmp_path, monkeypatch):
@@ -95,10 +97,67 @@ def test_a_download_is_made_once(tmp_path, web):
     assert len(web.requests) == 1 and kept(tmp_path) == ['file.pth']
 
 
+def test_files_of_one_name_at_two_addresses_are_two_files(tmp_path, web):
+    urls = [f'{web.url}/{name}' for name in ('a/x.pth', 'b/x.pth', 'b/x.pth?v=2')]
+    for value, folder in enumerate('ab'):
+        (tmp_path / 'web' / folder).mkdir()
+        torch.save(value, tmp_path / f'web/{folder}/x.pth')
+    assert [load_url(url) for url in urls] == [0, 1, 1]
+    assert [load_url(url) for url in urls] == [0, 1, 1]
+    assert len(web.requests) == 3
+
+
+@pytest.mark.parametrize('host', ['download.openmmlab.com', 'download.pytorch.org'])
+def test_downloads_of_torch_hub_are_used(tmp_path, web, host):
+    """Only for addresses whose file names are unique."""
+    folder = tmp_path / 'hub/checkpoints'
+    folder.mkdir(parents=True)
+    torch.save('earlier', folder / 'x.pth')
+    torch.save('now', tmp_path / 'web/x.pth')
+    assert load_url(f'https://{host}/models/x.pth') == 'earlier'
+    assert load_url(f'{web.url}/x.pth') == 'now'
+
+
+@pytest.mark.parametrize(
+    'start', [b'', b'HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nPK']
+)
+def test_a_server_that_sends_nothing_is_left(tmp_path, web, monkeypatch, start):
+    monkeypatch.setattr(safe_load, 'TIMEOUT', 0.5)
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+
+        def answer():
+            connection = silent.accept()[0]
+            connection.sendall(start)
+            connections.append(connection)
+
+        connections = []
+        threading.Thread(target=answer, daemon=True).start()
+        url = f'http://127.0.0.1:{silent.getsockname()[1]}/x.pth'
+        with pytest.raises(
+            CheckpointError, match=rf'{url} could.*\(.*nothing for 0\.5 seconds\)'
+        ):
+            load_url(url)
+        connections[0].close()
+    assert kept(tmp_path) == [] and socket.getdefaulttimeout() is None
+
+
+def test_a_broken_connection_leaves_nothing(tmp_path, web, monkeypatch):
+    torch.save(torch.arange(1000), tmp_path / 'web/x.pth')
+    whole = Handler.copyfile
+
+    def half(handler, source, target):
+        whole(handler, io.BytesIO(source.read()[:2000]), target)
+
+    monkeypatch.setattr(Handler, 'copyfile', half)
+    with pytest.raises(CheckpointError, match='could not be downloaded.*truncated'):
+        load_url(f'{web.url}/x.pth')
+    assert kept(tmp_path) == []
+
+
 def test_a_damaged_download_is_replaced(tmp_path, web):
     torch.save(dict(value=torch.arange(1000)), tmp_path / 'web/file.pth')
-    path = tmp_path / 'hub/checkpoints/file.pth'
-    path.parent.mkdir(parents=True)
+    load_url(f'{web.url}/file.pth')
+    (path,) = (tmp_path / 'hub/checkpoints').rglob('file.pth')
     path.write_bytes((tmp_path / 'web/file.pth').read_bytes()[:-500])
     content = load_url(f'{web.url}/file.pth')
     assert torch.equal(content['value'], torch.arange(1000))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from mmengine.fileio import get, get_local_path, get_text
 
-import lightvit_mm  # noqa: F401
+from lightvit_mm import untrusted
 from lightvit_mm.files import files_below, read_json, read_text
-from lightvit_mm.messages import printable
+from lightvit_mm.messages import lines, printable
 from lightvit_mm.untrusted import check_is_file, parse_json, walk
 
 
@@ -51,6 +51,32 @@ def test_files_are_read_as_before(tmp_path):
         get(tmp_path / 'missing')
     with pytest.raises(IsADirectoryError):
         get(tmp_path)
+
+
+def coco(path):
+    from pycocotools.coco import COCO
+
+    return COCO(local_path(path))
+
+
+@pytest.mark.parametrize('read', [get, get_text, coco, read_json])
+def test_json_larger_than_the_memory_is_not_read(tmp_path, read):
+    """The file is sparse: it takes no room."""
+    path = tmp_path / 'x.json'
+    path.touch()
+    os.truncate(path, 2**43)
+    with pytest.raises(OSError, match=r'x\.json is too large: .* 20480\.0 GiB of mem'):
+        read(str(path))
+
+
+def test_json_that_may_fit_is_read(tmp_path, monkeypatch):
+    path = tmp_path / 'x.json'
+    path.write_text('[1, 2]')
+    monkeypatch.setattr(untrusted, '_memory', lambda: 15)
+    assert read_json(path) == [1, 2]
+    monkeypatch.setattr(untrusted, '_memory', lambda: 14)
+    with pytest.raises(OSError, match='too large'):
+        read_json(path)
 
 
 @pytest.mark.parametrize(
@@ -97,5 +123,6 @@ def test_a_walk_in_circles_ends(tmp_path, search):
 def test_control_characters_are_escaped():
     hostile = 'a\x1b[2Jb\r\x07\x9b\u202ec'
     assert printable(hostile) == 'a\\x1b[2Jb\\r\\x07\\x9b\\u202ec'
-    text = 'Größe 火车\nsecond line'
+    text = 'Größe 火车\nsecond\tline'
     assert printable(text) == text
+    assert lines(['a\nb', '\x1bc']) == 'a\\nb\n\\x1bc'

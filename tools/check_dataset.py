@@ -57,7 +57,7 @@ def draw(cfg: Config, folder: Path, num_samples: int, has_faults: bool) -> None:
             '\nThe samples cannot be drawn before the faults above are fixed: '
             + printable(str(error))
         ) from error
-    print('\nSamples of the training set: ' + ', '.join(map(str, paths)))
+    print(printable('\nSamples of the training set: ' + ', '.join(map(str, paths))))
 
 
 if __name__ == '__main__':

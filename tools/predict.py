@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from lightvit_mm import cli
+from lightvit_mm.messages import lines
 from lightvit_mm.predict.predict import FILE, predict
 
 
@@ -63,7 +64,7 @@ def main() -> None:
     if outcome.skipped:
         raise SystemExit(
             f'{len(outcome.skipped)} files could not be read and were skipped:\n'
-            + '\n'.join(outcome.skipped)
+            + lines(outcome.skipped)
         )
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from types import ModuleType
 
 from ..files import write_whole
-from ..untrusted import check_is_file
+from ..untrusted import check_is_file, check_json_fits_memory
 
 
-def refuse_pipes(module: ModuleType) -> None:
-    """Raise an OSError for pipes and devices instead of waiting for their content.
+def refuse_endless(module: ModuleType) -> None:
+    """Raise an OSError for pipes and devices, and for JSON larger than the memory.
+
+    Their content would never end, or end the process.
 
     Args:
         module: ``mmengine.fileio.backends.local_backend``.
@@ -20,6 +22,8 @@ def refuse_pipes(module: ModuleType) -> None:
         @wraps(read)
         def read_file(self, filepath, *args, **kwargs):
             check_is_file(filepath)
+            if str(filepath).endswith('.json'):
+                check_json_fits_memory(filepath)
             return read(self, filepath, *args, **kwargs)
 
         return read_file
@@ -77,3 +81,45 @@ def _name_path(transform: type, method: str, key: str) -> None:
             ) from error
 
     setattr(transform, method, named_load)
+
+
+def unpickle_safely(module: ModuleType) -> None:
+    """Read pickles without executing code from them.
+
+    Args:
+        module: ``mmengine.fileio.handlers.pickle_handler``.
+    """
+    handler = module.PickleHandler
+    load = handler.load_from_fileobj
+
+    def load_from_fileobj(self, file, **kwargs):
+        # Their modules import mmengine, which is importing this one.
+        from ..safe_load import allows_code
+        from ..safe_pickle import load_pickle
+
+        if allows_code():
+            return load(self, file, **kwargs)
+        return load_pickle(file, **kwargs)
+
+    handler.load_from_fileobj = load_from_fileobj
+
+
+def read_yaml_safely(module: ModuleType) -> None:
+    """Read YAML without executing code from it.
+
+    Args:
+        module: ``mmengine.fileio.handlers.yaml_handler``.
+    """
+    handler = module.YamlHandler
+    load = handler.load_from_fileobj
+
+    def load_from_fileobj(self, file, **kwargs):
+        from ..safe_load import allows_code
+        from ..safe_pickle import load_yaml
+
+        # The only option names a loader.
+        if kwargs or allows_code():
+            return load(self, file, **kwargs)
+        return load_yaml(file)
+
+    handler.load_from_fileobj = load_from_fileobj

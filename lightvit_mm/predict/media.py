@@ -5,6 +5,7 @@ Pictures are BGR, uint8, (h, w, 3), as in OpenCV and OpenMMLab.
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -12,15 +13,17 @@ import mmcv
 import numpy as np
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from ..files import written_whole
+from ..files import is_below, written_whole
 from ..images import is_cut_short
-from ..messages import listed
+from ..messages import lines, listed
+from ..untrusted import check_fits_memory
 from .sources import CODECS, Sources, mask_names
 
 # OpenCV, which reads the images, has a limit of 2**30 pixels. Pillow's is lower.
 Image.MAX_IMAGE_PIXELS = 2**30
+BYTES_PER_PIXEL = 20  # of memory to predict and draw, at least; 23 were measured
 DARK = 64  # An image without a value above it looks nearly black.
 
 
@@ -47,6 +50,34 @@ class Damaged:
         self.names.append(name)
 
 
+class TooLarge(ValueError):
+    """An image that needs more memory than there is."""
+
+
+@contextmanager
+def naming_too_large(name: str, image: np.ndarray) -> Iterator[None]:
+    """Name an image in the errors of libraries that run out of memory.
+
+    Args:
+        name: Its name in the results.
+        image: Its pixels, (h, w, C).
+
+    Raises:
+        TooLarge: If they do.
+    """
+    try:
+        yield
+    # OpenCV and PyTorch say it in their own errors.
+    except (MemoryError, RuntimeError, cv2.error) as error:
+        if not isinstance(error, MemoryError) and 'memory' not in str(error):
+            raise
+        h, w = image.shape[:2]
+        raise TooLarge(
+            f'The image {name} of {w} x {h} pixels needs more memory than there is: '
+            'make it smaller or remove it, or add --skip-bad'
+        ) from error
+
+
 class ImageReader:
     """Reads image files with the loader of a config, one at a time.
 
@@ -67,12 +98,15 @@ class ImageReader:
         foreign = {
             name: path
             for name, path in paths.items()
-            if not cv2.haveImageReader(str(path))
+            if not _is_safe_to_open(path) or not cv2.haveImageReader(str(path))
         }
         self.paths = {n: path for n, path in paths.items() if n not in foreign}
-        shown = listed(foreign.values(), most=3)
+        shown = lines([listed(foreign.values(), most=3)])
         for name in foreign:
-            fault = 'not an image, or damaged; remove or replace it, or add --skip-bad'
+            fault = (
+                'not an image, or damaged, or its name is not UTF-8; remove, replace '
+                'or rename it, or add --skip-bad'
+            )
             damaged.add(name, ValueError(f'{shown}: {fault}'))
 
     def __len__(self) -> int:
@@ -121,11 +155,11 @@ class VideoReader:
                 f'with color_type={loader.color_type!r}: predict on images instead'
             )
         self.dtype = np.float32 if getattr(loader, 'to_float32', False) else np.uint8
-        video = mmcv.VideoReader(str(path))
-        if not video.opened or video.read() is None:
+        video = mmcv.VideoReader(str(path)) if _is_safe_to_open(path) else None
+        if video is None or not video.opened or video.read() is None:
             raise ValueError(
-                f'The video {path} cannot be opened: it is damaged, or OpenCV '
-                'does not know its codec'
+                f'The video {path} cannot be opened: it is damaged, its name is not '
+                'UTF-8, or OpenCV does not know its codec'
             )
         self.fps = video.fps  # frames per second
         self._length = video.frame_cnt
@@ -183,9 +217,9 @@ class ImageWriter:
         Raises:
             OSError: If a file cannot be written.
         """
-        _write_image(self.out / 'pictures' / name, picture)
+        _write_image(_inside(self.out, 'pictures', name), picture)
         if mask is not None:
-            _write_image(self.out / 'masks' / self.masks[name], mask)
+            _write_image(_inside(self.out, 'masks', self.masks[name]), mask)
 
 
 class VideoWriter:
@@ -262,7 +296,7 @@ def open_writer(
 ) -> ImageWriter | VideoWriter:
     """A writer into ``out``, of images for images and of a video for a video."""
     if isinstance(reader, VideoReader):
-        return VideoWriter(out / 'pictures' / reader.name, reader.fps)
+        return VideoWriter(_inside(out, 'pictures', reader.name), reader.fps)
     return ImageWriter(out, mask_names(reader.paths))
 
 
@@ -284,6 +318,18 @@ def picture(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image, dtype=np.uint8)
 
 
+def _is_safe_to_open(path: Path) -> bool:
+    """Whether OpenCV can open a file, without waiting or ending the process.
+
+    It waits for pipes, and crashes if a name is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return path.is_file()
+
+
 def _read(path: Path, load: Compose) -> dict:
     """What the loader returns for an image.
 
@@ -291,6 +337,7 @@ def _read(path: Path, load: Compose) -> dict:
         ValueError: If the image cannot be read.
     """
     try:
+        _check_fits_memory(path)
         loaded = load(dict(img_path=str(path), img_id=0))
         fault = 'is damaged' if loaded is None or is_cut_short(path) else None
     # Each decoder raises its own exceptions.
@@ -298,10 +345,21 @@ def _read(path: Path, load: Compose) -> dict:
         fault = _fault(path, error)
     if fault is not None:
         raise ValueError(
-            f'The image {path} {fault}: replace or remove it, or add --skip-bad. The '
-            'results of the images before it are drawn, but not in the JSON file'
+            f'The image {lines([str(path)])} {fault}: replace or remove it, or add '
+            '--skip-bad. The results of the images before it are drawn, but not in the '
+            'JSON file'
         )
     return loaded
+
+
+def _check_fits_memory(path: Path) -> None:
+    try:
+        with Image.open(path) as header:
+            pixels = header.width * header.height
+    # OpenCV reads other formats, and explains what it refuses.
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        return
+    check_fits_memory(path, BYTES_PER_PIXEL * pixels)
 
 
 def _fault(path: Path, error: Exception) -> str:
@@ -336,6 +394,18 @@ def _warn_if_dark(path: Path, image: np.ndarray) -> bool:
         level=logging.WARNING,
     )
     return True
+
+
+def _inside(out: Path, *parts: str) -> Path:
+    """A path in a folder.
+
+    Raises:
+        OSError: If a link leads out of the folder.
+    """
+    path = out.joinpath(*parts)
+    if not is_below(path.parent, out):
+        raise OSError(f'{path.parent} leads out of {out} through a link: remove it')
+    return path
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:

@@ -14,7 +14,14 @@ from .. import __version__
 from ..config import check_installed
 from ..files import PathLike, written_whole
 from ..trained import image_pipeline, load_trained, pipeline_of
-from .media import Damaged, open_readers, open_writer, picture
+from .media import (
+    Damaged,
+    TooLarge,
+    naming_too_large,
+    open_readers,
+    open_writer,
+    picture,
+)
 from .sources import find_sources
 from .tasks import make_task
 
@@ -84,10 +91,15 @@ def predict(
             for reader in readers:
                 with open_writer(reader, out) as writer:
                     for name, loaded in reader:
-                        image = picture(loaded['img'])
-                        sample = task.predict(loaded)
+                        try:
+                            with naming_too_large(name, loaded['img']):
+                                image = picture(loaded['img'])
+                                sample = task.predict(loaded)
+                                drawn = task.draw(image, sample)
+                        except TooLarge as error:
+                            damaged.add(name, error)
+                            continue
                         coco.add(name, image.shape[:2], task.annotations(sample))
-                        drawn = task.draw(image, sample)
                         writer.write(name, drawn, task.mask(sample))
                         progress.update()
             coco.close(

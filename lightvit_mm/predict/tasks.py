@@ -17,7 +17,10 @@ from ..config import check_installed
 from .labels import keep_labels_inside
 
 TOP = 5  # classes listed for an image
-SIDE = 224  # minimum length in pixels of the shorter side of a drawn classification
+# Length in pixels to which the shorter side of a drawn classification is enlarged,
+# as long as the longer side stays below its limit.
+SIDE = 224
+LONGEST = 4096
 OPACITY = 0.5  # of the colours that a segmentor draws
 
 
@@ -79,12 +82,14 @@ class Classification(Task):
         ]
 
     def _draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
+        short, long = sorted(image.shape[:2])
+        side = min(SIDE, short * LONGEST // long)
         return self.visualizer.visualize_cls(
             image,
             sample,
             classes=self.inferencer.classes,
             draw_gt=False,
-            resize=SIDE if min(image.shape[:2]) < SIDE else None,
+            resize=side if short < side else None,
         )
 
 

@@ -45,7 +45,8 @@ def changed(make, **changes):
     return cfg
 
 
-def write_model(cfg, folder):
+def write_model(cfg, folder, **meta):
     cfg.dump(str(folder / 'config.py'))
-    torch.save(dict(state_dict=build(cfg).state_dict()), folder / 'model.pth')
+    weights = dict(meta=meta, state_dict=build(cfg).state_dict())
+    torch.save(weights, folder / 'model.pth')
     return folder / 'config.py', folder / 'model.pth'

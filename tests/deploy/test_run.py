@@ -1,5 +1,6 @@
 """tools/deploy/run.py, from the exported file to the picture."""
 
+import os
 import runpy
 import struct
 import subprocess
@@ -372,3 +373,65 @@ def test_a_detector_labels_boxes_at_the_border(run):
 def test_types_of_images_are_those_of_the_package():
     # run.py works without the package, so it has its own list.
     assert tuple(runpy.run_path(RUN)['SUFFIXES'].split()) == IMAGE_SUFFIXES
+
+
+ESCAPE = '\x1b[2J'  # clears a terminal
+
+
+def write_hostile_names(tmp_path):
+    """A model and images whose names hold control characters."""
+    classes = [f'{ESCAPE}{i}\nx\u202e' for i in range(5)]
+    cfg = classifier(steps=CROP)
+    config, checkpoint = write_model(cfg, tmp_path, dataset_meta=dict(classes=classes))
+    (tmp_path / 'in').mkdir()
+    Image.new('RGB', (40, 40)).save(tmp_path / f'in/{ESCAPE}good.png')
+    (tmp_path / f'in/{ESCAPE}bad.png').write_bytes(b'text')
+    return config, checkpoint
+
+
+def test_names_cannot_control_the_terminal(tool, tmp_path, capsys):
+    tool(EXPORT, *write_hostile_names(tmp_path), '--out', 'model.onnx')
+    with pytest.raises(SystemExit) as error:
+        tool(RUN, 'model.onnx', 'in', '--skip-bad')
+    shown = capsys.readouterr().out + str(error.value)
+    assert all(char.isprintable() or char == '\n' for char in shown)
+    assert r'  0' in shown and r' \x1b[2J0\nx\u202e' in shown
+    assert shown.count(r'in/\x1b[2Jgood.png') == 1 and r'in/\x1b[2Jbad.png' in shown
+
+
+def test_pipes_devices_and_folders_are_no_images(run, tmp_path):
+    os.mkfifo(tmp_path / 'pipe.png')
+    (tmp_path / 'zero.png').symlink_to('/dev/zero')
+    (tmp_path / 'circle.png').symlink_to('circle.png')
+    (tmp_path / 'folder.png').mkdir()
+    for name in ('pipe', 'zero', 'circle'):
+        with pytest.raises(run.BadImage, match=rf'{name}\.png cannot.*not a file'):
+            run.read_image(tmp_path / f'{name}.png')
+    with pytest.raises(SystemExit, match='There is no image'):
+        run.find_images([tmp_path], tmp_path / 'out')
+
+
+def test_nothing_is_written_outside_the_folder(run, tmp_path):
+    for name in ('elsewhere', 'out'):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'elsewhere/file.png').write_text('kept')
+    (tmp_path / 'out/file.png').symlink_to('../elsewhere/file.png')
+    (tmp_path / 'out/link').symlink_to('../elsewhere')
+    picture = Image.new('RGB', (4, 4))
+    run.save(picture, tmp_path / 'out/file.png', tmp_path / 'out')
+    with pytest.raises(SystemExit, match='out/link/new leads out of .*out'):
+        run.save(picture, tmp_path / 'out/link/new/x.png', tmp_path / 'out')
+    assert [x.name for x in (tmp_path / 'elsewhere').iterdir()] == ['file.png']
+    assert (tmp_path / 'elsewhere/file.png').read_text() == 'kept'
+    assert Image.open(tmp_path / 'out/file.png').size == (4, 4)
+
+
+def test_an_image_larger_than_the_memory_is_named(run, tmp_path, monkeypatch):
+    def fail(model, image, threshold):
+        raise MemoryError
+
+    Image.new('RGB', (40, 30)).save(tmp_path / 'x.png')
+    monkeypatch.setitem(run.TASKS, 'classification', fail)
+    model = run.Model(None, dict(task='classification'))
+    with pytest.raises(run.BadImage, match=r'x\.png of 40 x 30 pixels needs more mem'):
+        run.predict(model, tmp_path / 'x.png', 0.3)

@@ -1,6 +1,7 @@
 """Images and videos that are read and drawn."""
 
 import json
+import os
 import struct
 import weakref
 import zlib
@@ -9,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from lightvit_mm.predict import media
+from lightvit_mm import untrusted
+from lightvit_mm.predict import media, tasks
 
 from .models import (
     FRUITS,
@@ -324,3 +327,99 @@ def test_a_note_tells_that_16_bits_are_dark(predict, photos, monkeypatch):
         'photos/a/dark.png has 16 bits, but only values from 17 to 4095 of 65535: '
         'it is nearly black'
     )
+
+
+def test_names_cannot_control_the_terminal(predict, tmp_path):
+    for name in ('\x1b[2J.png', 'a\nb.png', '\x1b[2J.mp4'):
+        (tmp_path / name).write_bytes(b'text')
+    paths = sorted(tmp_path.glob('*.*'))
+    cv2.imwrite('good.png', np.zeros((40, 40, 3), np.uint8))
+    with pytest.raises(SystemExit) as error:
+        predict('classifier', [*paths, 'good.png'], '--skip-bad')
+    _, *names = str(error.value).splitlines()
+    assert names == [r'\x1b[2J.png', r'a\nb.png', r'\x1b[2J.mp4']
+
+
+@pytest.mark.parametrize('suffix', ['png', 'mp4'])
+def test_a_name_that_is_not_utf8_is_explained(predict, tmp_path, suffix):
+    """OpenCV would end the process."""
+    path = os.path.join(os.fsencode(tmp_path), b'\xff.' + suffix.encode())
+    with open(path, 'wb') as file:
+        file.write(b'text')
+    with pytest.raises(SystemExit, match=r'\\udcff\.\w+.* its name is not UTF-8'):
+        predict('classifier', os.fsdecode(path))
+
+
+@pytest.mark.parametrize('size', [(1, 20000), (20000, 1)])
+def test_a_thin_image_is_not_enlarged_without_limit(predict, size):
+    """To a side of 224, it would have a billion pixels."""
+    cv2.imwrite('thin.png', np.zeros((*size, 3), np.uint8))
+    predict('classifier', 'thin.png')
+    assert cv2.imread('out/pictures/thin.png').shape[:2] == size
+
+
+def out_of_memory(library):
+    if library == 'numpy':
+        np.empty((2**20, 2**20, 2**10), np.uint8)
+    elif library == 'torch':
+        torch.empty(2**50)
+    else:
+        cv2.resize(np.zeros((1, 1, 3), np.uint8), (2**30, 2**30))
+
+
+@pytest.mark.parametrize('library', ['numpy', 'torch', 'cv2'])
+def test_an_image_larger_than_the_memory_is_skipped(
+    predict, photos, monkeypatch, library
+):
+    draw = tasks.Classification.draw
+
+    def fail(self, image, sample):
+        if image.shape[0] > 100:
+            out_of_memory(library)
+        return draw(self, image, sample)
+
+    monkeypatch.setattr(tasks.Classification, 'draw', fail)
+    message = r'a/one\.png of 70 x 130 pixels needs more memory'
+    with pytest.raises(SystemExit, match=message):
+        predict('classifier', 'photos')
+    with pytest.raises(SystemExit, match=r'1 files .* skipped:\na/one\.png$'):
+        predict('classifier', 'photos', '--skip-bad')
+    content = json.loads(Path('out/predictions.json').read_text())
+    assert [image['file_name'] for image in content['images']] == NAMES[1:]
+    assert {x['image_id'] for x in content['annotations']} == {1, 2}
+
+
+def test_other_errors_of_a_model_are_not_skipped(predict, photos, monkeypatch):
+    def fail(self, image, sample):
+        raise RuntimeError('a bug')
+
+    monkeypatch.setattr(tasks.Classification, 'draw', fail)
+    with pytest.raises(RuntimeError, match='a bug'):
+        predict('classifier', 'photos', '--skip-bad')
+
+
+@pytest.mark.parametrize('kind', ['pictures', 'masks'])
+def test_nothing_is_written_outside_the_folder(predict, photos, tmp_path, kind):
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / f'out/{kind}').mkdir(parents=True)
+    (tmp_path / f'out/{kind}/a').symlink_to('../../elsewhere')
+    with pytest.raises(SystemExit, match=f'out/{kind}/a leads out of out'):
+        predict('segmentor', 'photos')
+    assert not list((tmp_path / 'elsewhere').iterdir())
+
+
+@pytest.mark.parametrize('suffix', ['png', 'mp4'])
+def test_pipes_are_not_opened(predict, suffix):
+    os.mkfifo(f'pipe.{suffix}')
+    with pytest.raises(SystemExit, match=rf'pipe\.{suffix}'):
+        predict('classifier', f'pipe.{suffix}')
+
+
+def test_an_image_that_cannot_fit_is_not_decoded(predict, monkeypatch):
+    cv2.imwrite('x.png', np.zeros((50, 40, 3), np.uint8))
+    monkeypatch.setattr(untrusted, '_memory', lambda: 40_000)
+    predict('classifier', 'x.png')
+    monkeypatch.setattr(untrusted, '_memory', lambda: 39_999)
+    monkeypatch.setattr(cv2, 'imdecode', lambda *args: pytest.fail('decoded'))
+    with pytest.raises(SystemExit, match=r'x\.png is too large: .* but this machine'):
+        predict('classifier', 'x.png')

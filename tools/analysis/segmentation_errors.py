@@ -10,6 +10,7 @@ from pathlib import Path
 from lightvit_mm import cli
 from lightvit_mm.analysis.segmentation_errors import Errors, count_errors
 from lightvit_mm.engine.own_data import complete
+from lightvit_mm.messages import lines
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,7 +34,7 @@ def main() -> None:
         errors = count_errors(cfg, args.masks)
     print('Wrong pixels:')
     for path, share in list(errors.wrong.items())[: args.num_images]:
-        print(f'{share:7.1%}  {path}')
+        print(lines([f'{share:7.1%}  {path}']))
     print_confusion(errors)
 
 
@@ -44,7 +45,7 @@ def print_confusion(errors: Errors) -> None:
         shares = row / max(row.sum(), 1)
         best = sorted(range(len(row)), key=lambda i: -row[i])[:5]
         text = ', '.join(f'{errors.classes[i]} {shares[i]:.1%}' for i in best if row[i])
-        print(f'{name:>{width}}: {text or "no pixels"}')
+        print(lines([f'{name:>{width}}: {text or "no pixels"}']))
 
 
 if __name__ == '__main__':

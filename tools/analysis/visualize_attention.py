@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lightvit_mm import cli
 from lightvit_mm.analysis.attention_maps import visualize
+from lightvit_mm.messages import printable
 from lightvit_mm.trained import load_trained
 
 
@@ -72,7 +73,7 @@ def main() -> None:
         model = load_trained(cfg, args.checkpoint, args.device, with_classes=False)
         for i, (image, picture) in enumerate(zip(args.images, pictures), 1):
             visualize(model, cfg, image, picture, args.layer, args.head, args.size)
-            print(f'[{i}/{len(pictures)}] {picture}', flush=True)
+            print(printable(f'[{i}/{len(pictures)}] {picture}'), flush=True)
 
 
 if __name__ == '__main__':

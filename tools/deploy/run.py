@@ -41,6 +41,25 @@ class Model(NamedTuple):
     info: dict
 
 
+# Messages
+
+
+def printable(text: str) -> str:
+    """A text in one line; a terminal would obey its control characters."""
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def say(line: str) -> None:
+    print(printable(line), flush=True)
+
+
+class Stop(SystemExit):
+    """Ends the program with a message."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__('\n'.join(map(printable, lines)))
+
+
 # Files
 
 
@@ -52,15 +71,15 @@ def read_model(path: Path) -> Model:
     """
     readers = {'.onnx': ('onnxruntime', read_onnx), '.xml': ('openvino', read_openvino)}
     if path.suffix not in readers:
-        raise SystemExit(
+        raise Stop(
             f'{path} should end in .onnx or .xml, as export.py writes it with '
             '--format onnx or openvino'
         )
     if not path.is_file():
-        raise SystemExit(f'There is no model {path}; write it with export.py')
+        raise Stop(f'There is no model {path}; write it with export.py')
     package, read = readers[path.suffix]
     if find_spec(package) is None:
-        raise SystemExit(
+        raise Stop(
             f'{path} needs {package}, which is not installed: pip install {package}'
         )
     try:
@@ -68,12 +87,12 @@ def read_model(path: Path) -> Model:
     # Each runtime raises different exceptions.
     except Exception as error:
         reason = ' '.join(str(error).split())
-        raise SystemExit(
+        raise Stop(
             f'{path} cannot be read by {package}; expected a file of '
             f'export.py: {reason}'
         ) from error
     if not model.info:
-        raise SystemExit(
+        raise Stop(
             f'{path} does not describe how to prepare images; expected a file of '
             'export.py'
         )
@@ -135,7 +154,7 @@ def find_images(paths: list[Path], out: Path) -> dict[str, Path]:
         if path.exists():
             matches = [path]
         if not matches:
-            raise SystemExit(
+            raise Stop(
                 f'The image {path} cannot be read: there is no such file or folder'
             )
         for match in matches:
@@ -145,7 +164,7 @@ def find_images(paths: list[Path], out: Path) -> dict[str, Path]:
     names = [Path(os.path.relpath(path, root)).with_suffix('') for path in images]
     name, times = Counter(names).most_common(1)[0]
     if times > 1:
-        raise SystemExit(
+        raise Stop(
             f'{times} images are named {name} and would overwrite each '
             "other's picture: rename them, or use a different --out for each"
         )
@@ -154,14 +173,14 @@ def find_images(paths: list[Path], out: Path) -> dict[str, Path]:
 
 def images_below(folder: Path, out: Path) -> list[Path]:
     images = []
-    for path in sorted(folder.rglob('*')):
+    for path in sorted(filter(Path.is_file, folder.rglob('*'))):
         parts = path.relative_to(folder).parts
         is_hidden = any(part[0] == '.' or part == '__MACOSX' for part in parts)
         is_result = path.resolve().is_relative_to(out.resolve())
         if path.suffix.lower() in SUFFIXES.split() and not is_hidden and not is_result:
             images.append(path)
     if not images:
-        raise SystemExit(
+        raise Stop(
             f'There is no image in {folder} or below: expected files that end in '
             f'{SUFFIXES}'
         )
@@ -177,6 +196,8 @@ def read_image(path: Path) -> np.ndarray:
         BadImage: If it cannot be read.
     """
     try:
+        if not path.is_file():
+            raise ValueError('not a file')  # reading a pipe would wait forever
         with Image.open(path) as image:
             return colours(image)
     # Each decoder raises different exceptions.
@@ -202,7 +223,7 @@ def colours(image: Image.Image) -> np.ndarray:
     if is_16_bit or image.mode.startswith('I;16'):
         grey = np.asarray(upright).astype(np.uint16)
         if grey.max() < DARK:
-            print(
+            say(
                 f'  note: it has 16 bits, but only values from {grey.min()} to '
                 f'{grey.max()} of 65535: it is nearly black here, and in training'
             )
@@ -304,7 +325,7 @@ def normalise(image: np.ndarray, info: dict) -> np.ndarray:
     divisor = info['pad_divisor']
     H, W = info['size'] or (h + -h % divisor, w + -w % divisor)
     if h > H or w > W:
-        raise SystemExit(
+        raise Stop(
             f'The model takes images of at most {H} x {W} pixels, but this one has '
             f'{h} x {w}: export the model with --size {h} {w} or larger, or without '
             '--size'
@@ -420,7 +441,8 @@ def classify(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
     scores = model.run(dict(images=inputs))['probabilities'][0]
     best = scores.argsort()[::-1][:TOP]
     lines = [f'{scores[i]:.3f} {model.info["classes"][i]}' for i in best]
-    print(*(f'  {line}' for line in lines), sep='\n')
+    for line in lines:
+        say(f'  {line}')
     picture = Image.fromarray(image)
     write_text(picture, (2, 2), '\n'.join(lines), 'white')
     return picture
@@ -444,7 +466,7 @@ def detect(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
     ):
         name = model.info['classes'][label]
         corners = ' '.join(f'{side:.1f}' for side in box)
-        print(f'  {score:.3f} {name}: {corners}')
+        say(f'  {score:.3f} {name}: {corners}')
         draw.rectangle(box.tolist(), outline=colour(i), width=2)
         write_text(picture, (box[0], box[1] - 12), f'{name} {score:.2f}', colour(i))
     return picture
@@ -456,7 +478,7 @@ def segment(model: Model, image: np.ndarray, threshold: float) -> Image.Image:
     classes = class_map(logits, seen.shape[:2], image.shape[:2])
     image = image.copy()
     for i, count in Counter(classes.flatten().tolist()).most_common():
-        print(f'  {count / classes.size:6.1%} {model.info["classes"][i]}')
+        say(f'  {count / classes.size:6.1%} {model.info["classes"][i]}')
         tint(image, classes == i, i)
     return Image.fromarray(image)
 
@@ -466,7 +488,7 @@ def show_features(model: Model, image: np.ndarray, threshold: float) -> Image.Im
     h, w = image.shape[:2]
     pictures: list[np.ndarray] = [image]
     for name, maps in model.run(dict(images=inputs)).items():
-        print(
+        say(
             f'  {name}: {" x ".join(map(str, maps.shape[1:]))}, mean '
             f'{maps.mean():.4f}, deviation {maps.std():.4f}'
         )
@@ -519,27 +541,55 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def predict(model: Model, path: Path, threshold: float) -> Image.Image:
+    """Print the results for an image file and return the picture.
+
+    Raises:
+        BadImage: If it cannot be read, or is too large for the memory.
+    """
+    image = read_image(path)
+    try:
+        return TASKS[model.info['task']](model, image, threshold)
+    except MemoryError as error:
+        h, w = image.shape[:2]
+        raise BadImage(
+            f'The image {path} of {w} x {h} pixels needs more memory than there is: '
+            'make it smaller or remove it'
+        ) from error
+
+
+def save(picture: Image.Image, file: Path, out: Path) -> None:
+    """Save a picture in a folder.
+
+    Raises:
+        Stop: If a link leads out of the folder.
+    """
+    if not file.parent.resolve().is_relative_to(out.resolve()):
+        raise Stop(f'{file.parent} leads out of {out} through a link: remove the link')
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)  # it may be a link
+    picture.save(file, 'PNG')
+
+
 def main() -> None:
     args = parse_args()
     images = find_images(args.images, args.out)
     model = read_model(args.model)
     bad = []
     for name, path in images.items():
-        print(f'{path}:', flush=True)
+        say(f'{path}:')
         try:
-            image = read_image(path)
+            picture = predict(model, path, args.score_thr)
         except BadImage as error:
             if not args.skip_bad:
-                raise SystemExit(str(error)) from error
+                raise Stop(str(error)) from error
             bad.append(str(error))
             continue
-        picture = TASKS[model.info['task']](model, image, args.score_thr)
         file = args.out / f'{name}.png'
-        file.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(file)
-        print(f'  picture: {file}', flush=True)
+        save(picture, file, args.out)
+        say(f'  picture: {file}')
     if bad:
-        raise SystemExit('\n'.join([f'{len(bad)} images were skipped:', *bad]))
+        raise Stop(f'{len(bad)} images were skipped:', *bad)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,136 @@
+"""Read pickles and YAML files without executing code from them."""
+
+import pickle
+from collections import OrderedDict
+from io import BytesIO
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
+import torch
+import yaml
+from mmengine.structures import InstanceData
+
+from .safe_load import UNSAFE_VARIABLE, RefusedError, read
+
+
+def load_pickle(file: BinaryIO, **options: Any) -> Any:
+    """Read a pickle of plain values, arrays, tensors and ``InstanceData``.
+
+    OpenMMLab's results of a test and its proposals hold nothing else.
+
+    Args:
+        file: An open file.
+        options: Those of ``pickle.load``.
+
+    Raises:
+        RefusedError: If it may carry code.
+        ValueError: If it is damaged or not a pickle.
+    """
+    try:
+        return _Unpickler(file, **options).load()
+    except RefusedError:
+        raise
+    # Damaged bytes can fail anywhere in the decoder.
+    except Exception as error:
+        raise ValueError(
+            f'{_name(file, "pickle")} cannot be read: it is damaged or not a pickle '
+            f'({type(error).__name__}: {error})'
+        ) from error
+
+
+def load_yaml(file: TextIO) -> Any:
+    """Read YAML of plain values and tuples.
+
+    Args:
+        file: An open file.
+
+    Raises:
+        RefusedError: If it may carry code.
+        ValueError: If it is not YAML, or is nested too deeply.
+    """
+    try:
+        return yaml.load(file, _YamlLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(
+            f'{_name(file, "YAML")} is not YAML: {" ".join(str(error).split())}'
+        ) from error
+
+
+def _name(file: Any, kind: str) -> str:
+    # mmengine reads a file first, then decodes a buffer without a name.
+    return getattr(file, 'name', f'The {kind} file')
+
+
+def _refusal(name: str, what: str) -> RefusedError:
+    return RefusedError(
+        f'{name} was refused because it may carry code: it holds {what}. If you trust '
+        f'its author, set {UNSAFE_VARIABLE}=1 to load it with its code.'
+    )
+
+
+# Pickles
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stands for ``codecs.encode``, to which an encoding may be any module."""
+    return text.encode({'latin1': 'latin1'}[encoding])
+
+
+def _load_storage(data: bytes) -> Any:
+    """Stands for ``torch.storage._load_from_bytes``, which executes code."""
+    return read(BytesIO(data), name='A tensor in a pickle')
+
+
+_SAFE = {
+    ('__builtin__', 'complex'): complex,
+    ('__builtin__', 'frozenset'): frozenset,
+    ('__builtin__', 'set'): set,
+    ('_codecs', 'encode'): _encode,
+    ('builtins', 'complex'): complex,
+    ('builtins', 'frozenset'): frozenset,
+    ('builtins', 'set'): set,
+    ('collections', 'OrderedDict'): OrderedDict,
+    ('mmengine.structures.instance_data', 'InstanceData'): InstanceData,
+    ('numpy', 'dtype'): np.dtype,
+    ('numpy', 'ndarray'): np.ndarray,
+    ('torch', 'Size'): torch.Size,
+    ('torch', 'device'): torch.device,
+    ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
+    ('torch.storage', '_load_from_bytes'): _load_storage,
+}
+# NumPy 2 renamed the modules; a pickle has the name that its writer knew.
+for _core in ('numpy.core', 'numpy._core'):
+    _SAFE[f'{_core}.multiarray', '_reconstruct'] = np.empty(0).__reduce__()[0]
+    _SAFE[f'{_core}.multiarray', 'scalar'] = np.float64().__reduce__()[0]
+    _SAFE[f'{_core}.numeric', '_frombuffer'] = np.empty(0).__reduce_ex__(5)[0]
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, **options: Any) -> None:
+        super().__init__(file, **options)
+        self.name = _name(file, 'pickle')
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _SAFE:
+            return _SAFE[module, name]
+        if module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        raise _refusal(self.name, f'{module}.{name}')
+
+
+# YAML
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """Knows tuples too, because mmengine writes them."""
+
+    def construct_tuple(self, node: yaml.Node) -> tuple:
+        return tuple(self.construct_sequence(node, deep=True))
+
+    def refuse(self, tag: str, node: yaml.Node) -> None:
+        raise _refusal(_name(self.stream, 'YAML'), f'!!python/{tag}')
+
+
+_PYTHON = 'tag:yaml.org,2002:python/'
+_YamlLoader.add_constructor(f'{_PYTHON}tuple', _YamlLoader.construct_tuple)
+_YamlLoader.add_multi_constructor(_PYTHON, _YamlLoader.refuse)
