@@ -32,7 +32,7 @@ HOOKS = Registry(
     'hook',
     parent=MMENGINE_HOOKS,
     scope='lightvit_mm',
-    locations=['lightvit_mm.engine.exact_resume'],
+    locations=['lightvit_mm.engine.exact_resume', 'lightvit_mm.engine.finite_loss'],
 )
 MODELS = Registry(
     'model',

@@ -199,6 +199,7 @@ def test_docstring_gives_command_result_and_cost(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_resumes_exactly(name):
-    cfg = read_config(CONFIGS / name)
-    assert cfg.default_hooks.exact_resume.type == 'lightvit_mm.ExactResumeHook'
+def test_resumes_exactly_and_stops_if_a_loss_is_not_finite(name):
+    hooks = read_config(CONFIGS / name).default_hooks
+    assert hooks.exact_resume.type == 'lightvit_mm.ExactResumeHook'
+    assert hooks.finite_loss.type == 'lightvit_mm.FiniteLossHook'

@@ -10,7 +10,10 @@ makes it LightViT-S.
 custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
 
 # Hooks of all configs: default_hooks = _base_.hooks
-hooks = dict(exact_resume=dict(type='lightvit_mm.ExactResumeHook'))
+hooks = dict(
+    exact_resume=dict(type='lightvit_mm.ExactResumeHook'),
+    finite_loss=dict(type='lightvit_mm.FiniteLossHook'),
+)
 
 
 def _size(arch, drop_path_rate, channels):

@@ -9,6 +9,11 @@ are ``index, x1, y1, x2, y2`` with the index of the image.
 The operators run on every device that torchvision supports. Half precision is
 computed in float32, because torchvision supports it on GPUs only. Operators
 that are missing here raise NotImplementedError when they are called.
+
+torchvision's CPU kernels read and write outside of their tensors if a RoI has an
+image index that does not exist, or if a coordinate or an offset is NaN. This ends
+the process or, worse, changes other data. On the CPU such input is a ValueError.
+It is not checked on GPUs, which would have to wait for the result.
 """
 
 from collections.abc import Callable, Iterator
@@ -169,6 +174,39 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 # RoI pooling
 
 
+# Samples of one RoI, for which torchvision's CPU kernel needs 2 GB.
+_MAX_SAMPLES = 2**26
+
+
+def _check_rois(operator: str, rois: Tensor, num_images: int) -> None:
+    """Refuse RoIs that do not lie in one of the images; see the module."""
+    if rois.dim() != 2 or rois.shape[1] != 5:
+        raise ValueError(
+            f'{operator} got RoIs of shape {tuple(rois.shape)} and expects (K, 5)'
+        )
+    if not rois.is_cpu:
+        return
+    index = rois[:, 0]
+    good = rois.isfinite().all(dim=1) & (index >= 0) & (index < num_images)
+    if not good.all():
+        raise ValueError(
+            f'{operator} got the RoI {rois[~good][0].tolist()} and expects the index '
+            f'of an image, which is below {num_images}, and four finite coordinates'
+        )
+
+
+def _check_extent(operator: str, rois: Tensor, scale: float, ratio: int) -> None:
+    """Refuse RoIs whose number of samples, one per pixel, exceeds the memory."""
+    if not rois.is_cpu or ratio > 0:
+        return
+    area = ((rois[:, 3:] - rois[:, 1:3]).double().abs() * scale).prod(dim=1)
+    if (area > _MAX_SAMPLES).any():
+        raise ValueError(
+            f'{operator} got the RoI {rois[area.argmax()].tolist()}, which covers '
+            f'more than {_MAX_SAMPLES} pixels: clip it, or use a sampling_ratio'
+        )
+
+
 def _check_pool_mode(pool_mode: int) -> None:
     if pool_mode not in (_MAX_POOL, _AVG_POOL):
         raise ValueError(
@@ -208,9 +246,13 @@ def roi_align_forward(
             one pixel are enlarged to one.
 
     Raises:
-        ValueError: If pool_mode is neither 0 nor 1.
+        ValueError: If pool_mode is neither 0 nor 1, or, on the CPU, if a RoI lies
+            in no image, is not finite or covers more than 2**26 pixels of the map
+            while sampling_ratio is 0.
     """
     _check_pool_mode(pool_mode)
+    _check_rois('roi_align', rois, len(input))
+    _check_extent('roi_align', rois, spatial_scale, sampling_ratio)
     input, rois = _widen(input, rois)
     size = (aligned_height, aligned_width)
     if pool_mode == _AVG_POOL:
@@ -295,6 +337,8 @@ def roi_align_backward(
 ) -> None:
     """Gradient of :func:`roi_align_forward` with respect to its input."""
     _check_pool_mode(pool_mode)
+    _check_rois('roi_align', rois, len(grad_input))
+    _check_extent('roi_align', rois, spatial_scale, sampling_ratio)
     grad_output, rois = _widen(grad_output, rois)
     if pool_mode == _AVG_POOL:
         grad_input.copy_(
@@ -383,7 +427,11 @@ def roi_pool_forward(
         pooled_height: Rows of bins per RoI.
         pooled_width: Columns of bins per RoI.
         spatial_scale: Pixels of the map per unit of the RoIs.
+
+    Raises:
+        ValueError: On the CPU, if a RoI lies in no image or is not finite.
     """
+    _check_rois('roi_pool', rois, len(input))
     input, rois = _widen(input, rois)
     height, width = input.shape[2:]
     start = rois[:, 1:3] * spatial_scale
@@ -417,6 +465,7 @@ def roi_pool_backward(
     spatial_scale: float,
 ) -> None:
     """Gradient of :func:`roi_pool_forward` with respect to its input."""
+    _check_rois('roi_pool', rois, len(grad_input))
     (grad_output,) = _widen(grad_output)
     _, channels, height, width = grad_input.shape
     channel = torch.arange(channels, device=rois.device)
@@ -436,6 +485,16 @@ def _check_kernel(weight: Tensor, kernel: tuple[int, int]) -> None:
         raise ValueError(
             f'A weight of shape {tuple(weight.shape)} does not fit the '
             f'kernel size {kernel}'
+        )
+
+
+def _check_offset(operator: str, offset: Tensor) -> None:
+    """Refuse offsets that are not finite; see the module."""
+    if offset.is_cpu and not offset.isfinite().all():
+        bad = offset[~offset.isfinite()]
+        raise ValueError(
+            f'{operator} got {bad.numel()} offsets that are not finite, such as '
+            f'{bad[0].item()}: has the training diverged?'
         )
 
 
@@ -473,6 +532,7 @@ def _deform_conv_backward(
 ) -> tuple[Tensor, ...]:
     """Gradients of the input, weight, offset, mask and bias."""
     use_mask = mask is not None
+    _check_offset('modulated_deform_conv' if use_mask else 'deform_conv', offset)
     grad, input, weight, offset, mask = _widen(
         grad,
         input,
@@ -546,9 +606,11 @@ def deform_conv_forward(
             result.
 
     Raises:
-        ValueError: If the kernel of the weight is not (kH, kW).
+        ValueError: If the kernel of the weight is not (kH, kW), or, on the CPU, if
+            an offset is not finite.
     """
     _check_kernel(weight, (kH, kW))
+    _check_offset('deform_conv', offset)
     input, weight, offset = _widen(input, weight, offset)
     mask, bias = input.new_zeros(len(input), 1), input.new_zeros(len(weight))
     output.copy_(
@@ -676,9 +738,11 @@ def modulated_deform_conv_forward(
     samples are multiplied.
 
     Raises:
-        ValueError: If the kernel of the weight is not (kernel_h, kernel_w).
+        ValueError: If the kernel of the weight is not (kernel_h, kernel_w), or, on
+            the CPU, if an offset is not finite.
     """
     _check_kernel(weight, (kernel_h, kernel_w))
+    _check_offset('modulated_deform_conv', offset)
     input, weight, bias, offset, mask = _widen(input, weight, bias, offset, mask)
     if not with_bias:
         bias = input.new_zeros(len(weight))

@@ -655,6 +655,106 @@ def test_inconsistent_kernel_raises():
         )
 
 
+# Input that would end the process
+
+BAD_VALUES = [np.nan, np.inf, -np.inf]
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    """The error has to come before torchvision's kernels run."""
+    monkeypatch.setattr(mmcv_ext, '_vision', None)
+
+
+BAD_ROIS = [
+    *[(0, index) for index in (*BAD_VALUES, 5000, 2, -1)],
+    *[(column, value) for column in (1, 2, 3, 4) for value in BAD_VALUES],
+]
+
+
+@substitute_only
+@pytest.mark.parametrize('column, value', BAD_ROIS)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_rois_outside_of_the_images_raise(no_kernel, column, value, dtype):
+    x, rois = torch.ones(2, 1, 4, 4, dtype=dtype), torch.ones(3, 5, dtype=dtype)
+    rois[1, column] = value
+    out = torch.zeros(3, 1, 2, 2)
+    number = str(float(value)).replace('.', r'\.')
+    for mode, (function, *maps) in product(
+        (0, 1),
+        (
+            (ext.roi_align_forward, x, rois, out),
+            (ext.roi_align_backward, out, rois, out, out, x),
+        ),
+    ):
+        buffers = [out] * (5 - len(maps))
+        with pytest.raises(ValueError, match=f'roi_align .*{number}.*below 2'):
+            function(*maps, *buffers, 2, 2, 1.0, 0, mode, True)
+    argmax = torch.zeros(3, 1, 2, 2, dtype=torch.int32)
+    for function, *maps in (
+        (ext.roi_pool_forward, x, rois, out, argmax),
+        (ext.roi_pool_backward, out, rois, argmax, x),
+    ):
+        with pytest.raises(ValueError, match=f'roi_pool .*{number}.*below 2'):
+            function(*maps, 2, 2, 1.0)
+
+
+@substitute_only
+def test_rois_that_exceed_the_memory_raise(no_kernel):
+    x, rois = torch.ones(1, 1, 4, 4), torch.tensor([[0, 0, 0, 1e5, 1e5]])
+    out = torch.zeros(1, 1, 2, 2)
+    with pytest.raises(ValueError, match='roi_align .*100000.*sampling_ratio'):
+        ext.roi_align_forward(x, rois, out, out, out, 2, 2, 1.0, 0, 1, True)
+    with pytest.raises(ValueError, match='roi_align .*100000.*sampling_ratio'):
+        ext.roi_align_backward(out, rois, out, out, x, 2, 2, 1.0, 0, 1, True)
+
+
+@substitute_only
+@pytest.mark.parametrize('shape', [(3, 4), (5,), (1, 3, 5)])
+def test_rois_of_another_shape_raise(no_kernel, shape):
+    x, out = torch.ones(1, 1, 4, 4), torch.zeros(3, 1, 2, 2)
+    with pytest.raises(ValueError, match='expects .K, 5.'):
+        ext.roi_align_forward(x, torch.zeros(shape), out, out, out, 2, 2, 1, 0, 1, True)
+
+
+@substitute_only
+@pytest.mark.parametrize('value', BAD_VALUES)
+@pytest.mark.parametrize('function', [ops.deform_conv2d, ops.modulated_deform_conv2d])
+def test_offsets_that_are_not_finite_raise(rng, value, function, monkeypatch):
+    x, offset, weight, mask, bias = (
+        tensor(x, 'cpu', grad=True) for x in conv_inputs(rng)
+    )
+    if function is ops.deform_conv2d:
+        name, inputs = 'deform_conv', (x, offset, weight)
+    else:
+        name, inputs = 'modulated_deform_conv', (x, offset, mask, weight, bias)
+    output = function(*inputs)
+    # The backward pass reads the same offsets, and crashes in the same way.
+    offset.data[1, 3, 2, 1] = value
+    monkeypatch.setattr(mmcv_ext, '_vision', None)
+    message = f'^{name} got 1 offsets that are not finite, such as {value}'
+    with pytest.raises(ValueError, match=message):
+        output.sum().backward()
+    with pytest.raises(ValueError, match=message):
+        function(*inputs)
+
+
+@substitute_only
+@pytest.mark.parametrize('value', BAD_VALUES)
+def test_nms_of_values_that_are_not_finite_ends(rng, value):
+    """Boxes with NaN overlap no other, so that the others are kept as without them."""
+    boxes, scores = make_boxes(rng)
+    expected = nms(boxes, scores, 0.5)
+    boxes = np.concatenate((boxes, np.full((2, 4), value, np.float32)))
+    scores = np.concatenate((scores, np.zeros(2, np.float32)))
+    for function in (ops.nms, ops.soft_nms):
+        function(boxes, np.full_like(scores, value), 0.5)
+    kept = ops.nms(boxes, scores, 0.5)[1].tolist()
+    assert kept[: len(expected)] == expected
+    groups = ops.nms_match(np.column_stack((boxes, scores)), 0.5)
+    assert sorted(int(i) for group in groups for i in group) == list(range(len(boxes)))
+
+
 # Focal loss
 
 

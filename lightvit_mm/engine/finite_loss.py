@@ -1,0 +1,149 @@
+"""Stop a run whose loss is NaN or infinite, and never save such weights."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+
+from ..messages import listed
+from ..registry import HOOKS
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Stops a run whose loss stays NaN or infinite, and never saves such weights.
+
+    A loss that is not finite usually spoils the weights, and then the run stops at
+    once. With mixed precision the loss scaler skips such an update, so that the run
+    may go on; it stops after ``patience`` such iterations in a row. Infinite
+    gradients of a finite loss, which make the scaler lower its scale, do not count.
+
+    The log and the error name the losses, the iteration and the images. They also
+    name the images of the iteration before, as its gradients may be the cause. The
+    log lists all images, the error the first ones. With several processes, a bad
+    loss in one counts for all of them, and all raise the same error.
+
+    A checkpoint is written only if all parameters are finite and no buffer, such as
+    BatchNorm's statistics, contains NaN. Otherwise the run stops. mmengine does not
+    call this check with DeepSpeed.
+
+    mmdet's ``CheckInvalidLossHook`` checks each process by itself and every 50th
+    iteration only. It names neither losses nor images, and NaN may be saved.
+
+    Args:
+        patience: The number of iterations in a row. A few tell a single odd batch
+            from a loss that will not recover, and cost little time.
+
+    Raises:
+        FloatingPointError: While training, as described above.
+        ValueError: If ``patience`` is not a positive integer.
+    """
+
+    # After the logger and EMAHook, but before CheckpointHook.
+    priority = 'LOW'
+
+    def __init__(self, patience: int = 5) -> None:
+        if type(patience) is not int or patience < 1:
+            raise ValueError(
+                f'patience={patience!r} of FiniteLossHook should be a positive integer'
+            )
+        self.patience = patience
+        self._in_a_row = 0
+        self._first = ''
+        self._images_before: list[str] = []
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Stop if the loss is not finite and will not recover."""
+        # mmengine's RuntimeInfoHook has already waited for these values.
+        bad = {
+            name: float(value)
+            for name, value in (outputs or {}).items()
+            if 'loss' in name and not math.isfinite(value)
+        }
+        images = list(_image_paths(data_batch))
+        if not _anywhere(bool(bad)):
+            self._in_a_row = 0
+            self._images_before = images
+            return
+        self._in_a_row += 1
+        if self._in_a_row == 1:
+            self._describe(runner, bad, images)
+        spoiled = _spoiled(runner.model)
+        if spoiled:
+            reason = f'The weights are not finite either: {listed(spoiled)}.'
+        else:
+            reason = f'It was not finite in {self.patience} iterations in a row.'
+        if spoiled or self._in_a_row == self.patience:
+            raise FloatingPointError(
+                f'The loss is not finite: {self._first}. {reason} Check these images, '
+                'lower the learning rate or set optim_wrapper.clip_grad.'
+            )
+
+    def _describe(self, runner: Runner, bad: dict, images: Sequence[str]) -> None:
+        """Log the losses and images of all processes, and keep them for the error."""
+        losses, now, before = {}, [], []
+        for of_rank in all_gather_object((bad, images, self._images_before)):
+            losses |= of_rank[0]
+            now += of_rank[1] if of_rank[0] else []
+            before += of_rank[2]
+
+        def text(most: int) -> str:
+            values = ', '.join(f'{name}={value}' for name, value in losses.items())
+            return (
+                f'{values} in iteration {runner.iter + 1} with the images '
+                f'{listed(now, most)}; images of the iteration before: '
+                f'{listed(before, most)}'
+            )
+
+        self._first = text(most=10)
+        runner.logger.warning(f'The loss is not finite: {text(len(now + before))}')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse to save weights that are not finite."""
+        spoiled = _spoiled(runner.model)
+        if spoiled:
+            raise FloatingPointError(
+                f'The weights are not finite and are not saved: {listed(spoiled)}. '
+                'Resume from the last checkpoint with a lower learning rate or '
+                'optim_wrapper.clip_grad.'
+            )
+
+
+def _anywhere(flag: bool) -> bool:
+    """Whether the flag is set in any process."""
+    flags = torch.tensor(float(flag))
+    all_reduce(flags, 'max')
+    return bool(flags)
+
+
+def _spoiled(model: nn.Module) -> list[str]:
+    """Parameters of any process that are not finite, and buffers with NaN.
+
+    Infinite buffers may be intended, such as masks.
+    """
+    names = [n for n, p in model.named_parameters() if not p.isfinite().all()]
+    names += [n for n, b in model.named_buffers() if b.isnan().any()]
+    return list(dict.fromkeys(chain.from_iterable(all_gather_object(names))))
+
+
+def _image_paths(batch: Any) -> Iterator[str]:
+    """The ``img_path`` of all data samples in a batch."""
+    if hasattr(batch, 'img_path'):
+        yield batch.img_path
+    elif isinstance(batch, dict):
+        yield from _image_paths(list(batch.values()))
+    elif isinstance(batch, list | tuple):
+        for item in batch:
+            yield from _image_paths(item)
