@@ -32,7 +32,11 @@ HOOKS = Registry(
     'hook',
     parent=MMENGINE_HOOKS,
     scope='lightvit_mm',
-    locations=['lightvit_mm.engine.exact_resume'],
+    locations=[
+        'lightvit_mm.engine.exact_resume',
+        'lightvit_mm.engine.lost_rank',
+        'lightvit_mm.engine.stop_signal',
+    ],
 )
 MODELS = Registry(
     'model',

@@ -10,7 +10,11 @@ makes it LightViT-S.
 custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
 
 # Hooks of all configs: default_hooks = _base_.hooks
-hooks = dict(exact_resume=dict(type='lightvit_mm.ExactResumeHook'))
+hooks = dict(
+    exact_resume=dict(type='lightvit_mm.ExactResumeHook'),
+    stop_signal=dict(type='lightvit_mm.StopSignalHook'),
+    lost_rank=dict(type='lightvit_mm.LostRankHook'),
+)
 
 
 def _size(arch, drop_path_rate, channels):
