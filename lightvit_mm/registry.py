@@ -32,7 +32,12 @@ HOOKS = Registry(
     'hook',
     parent=MMENGINE_HOOKS,
     scope='lightvit_mm',
-    locations=['lightvit_mm.engine.exact_resume', 'lightvit_mm.engine.finite_loss'],
+    locations=[
+        'lightvit_mm.engine.exact_resume',
+        'lightvit_mm.engine.finite_loss',
+        'lightvit_mm.engine.lost_rank',
+        'lightvit_mm.engine.stop_signal',
+    ],
 )
 MODELS = Registry(
     'model',

@@ -13,6 +13,8 @@ custom_imports = dict(imports=['lightvit_mm'], allow_failed_imports=False)
 hooks = dict(
     exact_resume=dict(type='lightvit_mm.ExactResumeHook'),
     finite_loss=dict(type='lightvit_mm.FiniteLossHook'),
+    stop_signal=dict(type='lightvit_mm.StopSignalHook'),
+    lost_rank=dict(type='lightvit_mm.LostRankHook'),
 )
 
 

@@ -234,6 +234,14 @@ PATCHES = (
         'mmseg 1.2',
         'mmseg releases what its onedl fork has corrected',
     ),
+    Patch(
+        'torch.distributed.rendezvous',
+        'restarts.separate_attempts',
+        'Lets processes find each other after torchrun --max-restarts.',
+        'They find the addresses of the processes that have ended, and wait.',
+        'PyTorch 2.11',
+        'PyTorch creates a store, or a prefix, for each attempt',
+    ),
 )
 
 

@@ -47,12 +47,11 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Save the sampler's seed and the position in the epoch."""
-        epoch_ended = checkpoint['meta']['epoch'] > runner.epoch
         sampler = runner.train_dataloader.batch_sampler.sampler
         checkpoint['exact_resume'] = dict(
             # It may be drawn at random, unlike that of the runner.
             sampler_seed=getattr(sampler, 'seed', None),
-            done=0 if epoch_ended else self._done,
+            done=self._done,
         )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -82,6 +81,7 @@ class ExactResumeHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Number the batches of the next epoch from 0 again."""
+        self._done = 0
         vars(runner.train_loop).pop('run_iter', None)
 
 

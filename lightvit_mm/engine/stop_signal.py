@@ -1,0 +1,225 @@
+"""Save a checkpoint when a run is asked to stop."""
+
+import copy
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sized
+from functools import partial
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, barrier, is_main_process
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from ..registry import HOOKS
+from .distributed import leave_process_group
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# A launcher forwards the signal that its processes get from the scheduler as well.
+_SAME_REQUEST = 1  # seconds
+
+
+@HOOKS.register_module()
+class StopSignalHook(Hook):
+    """Saves a checkpoint on SIGTERM or SIGINT (Ctrl-C), and exits.
+
+    All processes stop after the same iteration, also if only one of them got the
+    signal. They exit with 128 plus the number of the signal: 143 or 130. A second
+    signal has its usual effect at once.
+
+    Training stops at the end of the running iteration, and validation at the end of
+    the running batch. While metrics are computed, the run stops after them. A
+    validation that was stopped is not repeated on resume.
+
+    The checkpoint is called ``iter_N.pth``, has the options of ``CheckpointHook``,
+    and ``last_checkpoint`` names it. The next regular checkpoint of the resumed run
+    replaces it. Without a ``CheckpointHook``, nothing is saved.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._signal = 0
+        self._received = 0.0
+        self._handlers: dict[int, Any] = {}
+        self._saving = False
+        self._saved_iter = -1
+        self._replaceable: int | None = None  # iteration of the last stop
+        self._val_batches = 0  # after which all processes can stop
+
+    def before_train(self, runner: Runner) -> None:
+        """Wait for signals from here on."""
+        if not runner.iter:
+            self._replaceable = None
+        _let_workers_finish(runner.train_dataloader)
+        process = os.getpid()
+        for number in SIGNALS:
+            self._handlers[number] = signal.signal(
+                number, lambda number, _: self._receive(runner, process, number)
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Restore the signal handlers."""
+        self._restore_handlers()
+
+    def _receive(self, runner: Runner, process: int, number: int) -> None:
+        if os.getpid() != process:
+            return  # a worker, which the main process ends
+        now = time.monotonic()
+        if not self._signal:
+            self._signal, self._received = number, now
+            if is_main_process():
+                runner.logger.warning(
+                    f'Got {signal.Signals(number).name}: the run saves a checkpoint '
+                    'and stops. A second signal stops it at once.'
+                )
+        elif now - self._received > _SAME_REQUEST:
+            self._restore_handlers()
+            signal.raise_signal(number)
+
+    def _restore_handlers(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _agreed_signal(self) -> int:
+        """The signal that any process got."""
+        number = torch.tensor(self._signal)
+        all_reduce(number, 'max')
+        return int(number)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs=None
+    ) -> None:
+        """Stop if there was a signal."""
+        self._remove_replaced(runner)
+        if number := self._agreed_signal():
+            self._stop(runner, number, runner.iter + 1)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Remove the checkpoint of the last stop if a regular one was saved."""
+        self._remove_replaced(runner)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Find out how many batches all processes have."""
+        self._val_batches = 0
+        dataloader = runner.val_dataloader
+        if self._handlers and isinstance(dataloader, Sized):
+            _let_workers_finish(dataloader)
+            number = torch.tensor(len(dataloader))
+            all_reduce(number, 'min')
+            self._val_batches = int(number)
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs=None
+    ) -> None:
+        """Stop if there was a signal."""
+        if batch_idx < self._val_batches and (number := self._agreed_signal()):
+            for hook in runner.hooks:
+                # mmpretrain's hook has the option.
+                if isinstance(hook, EMAHook) and getattr(hook, 'evaluate_on_ema', True):
+                    hook._swap_ema_parameters()
+            self._stop(runner, number, runner.iter)
+        if batch_idx + 1 == self._val_batches:
+            # mmpretrain's EMAHook validates again, with the weights that are trained.
+            self._val_batches = 0
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Stop if there was a signal."""
+        if self._handlers and (number := self._agreed_signal()):
+            self._stop(runner, number, runner.iter)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note which iteration is saved, and mark the checkpoint of a stop."""
+        if 'optimizer' in checkpoint:
+            self._saved_iter = checkpoint['meta']['iter']
+        if self._saving:
+            checkpoint['stopped_after'] = self._saved_iter
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note whether a stop saved the checkpoint."""
+        self._replaceable = checkpoint.get('stopped_after')
+
+    def _stop(self, runner: Runner, number: int, iteration: int) -> None:
+        saved = self._save(runner, iteration)
+        # The other processes would exit while the first one saves.
+        barrier()
+        self._restore_handlers()
+        if is_main_process():
+            runner.logger.warning(
+                f'Stopped by {signal.Signals(number).name} after iteration '
+                f'{iteration}. {saved}'
+            )
+        leave_process_group()
+        raise SystemExit(128 + number)
+
+    def _save(self, runner: Runner, iteration: int) -> str:
+        regular = _checkpoint_hook(runner)
+        if regular is None:
+            return 'Nothing was saved, because the run has no CheckpointHook.'
+        if self._saved_iter != iteration:
+            # By iterations, the regular hook deletes it according to max_keep_ckpts.
+            self._saving = regular.by_epoch
+            regular = _by_iterations(regular) if regular.by_epoch else regular
+            regular._save_checkpoint_with_step(
+                runner, iteration, meta=dict(epoch=runner.epoch, iter=iteration)
+            )
+            self._remove_replaced(runner)
+        return (
+            f'Saved {regular.last_ckpt}; to resume, repeat the command with --resume.'
+        )
+
+    def _remove_replaced(self, runner: Runner) -> None:
+        """Remove the checkpoint of the last stop if a later one was saved."""
+        if self._replaceable is None or self._saved_iter <= self._replaceable:
+            return
+        regular = _checkpoint_hook(runner)
+        path = regular.file_backend.join_path(
+            regular.out_dir, f'iter_{self._replaceable:d}.pth'
+        )
+        if regular.file_backend.isfile(path):
+            regular.file_backend.remove(path)
+        elif regular.file_backend.isdir(path):  # of DeepSpeed
+            regular.file_backend.rmtree(path)
+        self._replaceable = None
+
+
+def _checkpoint_hook(runner: Runner) -> CheckpointHook | None:
+    hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    return hooks[0] if hooks else None
+
+
+def _by_iterations(regular: CheckpointHook) -> CheckpointHook:
+    """A hook with the same options that saves an iteration and deletes nothing."""
+    hook = copy.copy(regular)
+    hook.by_epoch = False
+    hook.filename_tmpl = 'iter_{}.pth'
+    hook.max_keep_ckpts = -1
+    return hook
+
+
+def _let_workers_finish(dataloader: DataLoader) -> None:
+    """Let workers obey their parent only; schedulers signal all processes."""
+    init = dataloader.worker_init_fn
+    if sys.platform == 'linux' and getattr(init, 'func', None) is not _init_worker:
+        dataloader.worker_init_fn = partial(_init_worker, init)
+
+
+def _init_worker(worker_init_fn: Callable | None, worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signal handlers do not know the sender.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_obey_parent, daemon=True).start()
+    if worker_init_fn is not None:
+        worker_init_fn(worker)
+
+
+def _obey_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
