@@ -4,11 +4,13 @@ Each run saves its weights to FOLDER/NAME. Two strategies are wrong on purpose.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
 from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
-from mmengine.registry import STRATEGIES
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, STRATEGIES
 from torch.nn.utils import clip_grad_norm_
 
 from lightvit_mm.engine.distributed import leave_process_group
@@ -40,11 +42,25 @@ class DecayEachPart(FSDPStrategy):
         return built
 
 
+@HOOKS.register_module()
+class CountParameters(Hook):
+    """Saves how many numbers a process holds: weights and optimizer state."""
+
+    def after_train(self, runner):
+        optimizer = runner.optim_wrapper.optimizer
+        tensors = [
+            *runner.model.parameters(),
+            *(state['momentum_buffer'] for state in optimizer.state.values()),
+        ]
+        count = sum(tensor.numel() for tensor in tensors)
+        Path(runner.work_dir, f'count_{runner.rank}.txt').write_text(str(count))
+
+
 def config(root, task, initial, strategy=None, **settings):
     """A run in which the norm, the decay and the depth of a parameter matter."""
     cfg = run_config(root, task, 'iterations', interval=2)
     cfg.train_cfg.max_iters = 4
-    cfg.custom_hooks = []
+    cfg.custom_hooks = [dict(type='CountParameters')]
     cfg.load_from = initial
     cfg.optim_wrapper = dict(
         optimizer=dict(type='SGD', lr=0.5, momentum=0.9, weight_decay=0.05),
@@ -67,11 +83,13 @@ def main():
     parser.add_argument('task')
     parser.add_argument('root', type=Path)
     parser.add_argument('folder', type=Path)
+    parser.add_argument('settings', type=json.loads, help='of all configs, as JSON')
     args = parser.parse_args()
 
     initial = str(args.folder / f'initial_{torch.distributed.get_rank()}.pth')
 
     def run(name, strategy=None, checkpoint=None, **settings):
+        settings |= args.settings
         cfg = config(args.root, args.task, initial, strategy, **settings)
         train(cfg, args.folder / name, checkpoint)
 
@@ -84,7 +102,7 @@ def main():
     run('decay_each_part', 'DecayEachPart')
 
     adamw = dict(type='AdamW', lr=1e-3, weight_decay=0.05, _delete_=True)
-    adamw = {'optim_wrapper.optimizer': adamw}
+    adamw = {'optim_wrapper.optimizer': adamw, 'custom_hooks': []}
     run('whole', 'lightvit_mm.FSDPStrategy', **adamw)
     run(
         'resumed', 'lightvit_mm.FSDPStrategy', args.folder / 'whole/iter_2.pth', **adamw

@@ -1,13 +1,16 @@
 """FSDP trains as DDP does, in two processes on a CPU."""
 
+import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import STRATEGIES
 
-from ..processes import check, free_port
-from .short_runs import differences_of_training, write_data
+from ..processes import NO_WORKERS, cfg_options, check, free_port
+from .short_runs import write_data
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmpretrain')
@@ -15,58 +18,136 @@ pytest.importorskip('mmseg')
 
 ROOT = Path(__file__).parents[2]
 
-# Of the change of all weights; rounding leaves a part of 4e-8.
+# Of the change of all weights. Rounding leaves 4e-8 or less.
 TOLERANCE = 1e-6
-
-
-def runs_of(task, folder):
-    """The last checkpoint of each run of sharded_runs, and the initial weights."""
-    write_data(folder)
-    check(
-        [
-            *(sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2'),
-            *('--master_port', free_port(), '-m', 'tests.engine.sharded_runs'),
-            *(task, folder, folder),
-        ],
-        ROOT,
-    )
-    paths = {path.parent.name: path for path in folder.glob('*/iter_4.pth')}
-    paths['initial'] = folder / 'initial_0.pth'
-    return {name: torch.load(p, weights_only=False) for name, p in paths.items()}
-
-
-def distance(one, other):
-    """Euclidean distance of all weights and statistics."""
-    one, other = one['state_dict'], other['state_dict']
-    assert one.keys() == other.keys()
-    squares = [(one[k].double() - other[k].double()).square().sum() for k in one]
-    return sum(squares).sqrt().item()
-
-
-def deviation(runs, name):
-    return distance(runs[name], runs['ddp']) / distance(runs['ddp'], runs['initial'])
 
 
 @pytest.fixture(
     scope='module',
     params=[
-        'classifier',
-        pytest.param('detector', marks=pytest.mark.torture),
-        pytest.param('segmentor', marks=pytest.mark.torture),
+        ('classifier', {}),
+        pytest.param(('detector', {}), marks=pytest.mark.torture),
+        pytest.param(('segmentor', {}), marks=pytest.mark.torture),
+        pytest.param(
+            ('classifier', {'model.backbone.frozen_stages': 1}),
+            marks=pytest.mark.torture,
+        ),
+        pytest.param(
+            ('detector', {'model.backbone.with_cp': True}), marks=pytest.mark.torture
+        ),
+        pytest.param(
+            ('classifier', {'optim_wrapper.accumulative_counts': 2}),
+            marks=pytest.mark.torture,
+        ),
     ],
+    ids=lambda param: '-'.join([param[0], *param[1]]),
 )
-def runs(request, tmp_path_factory):
-    return runs_of(request.param, tmp_path_factory.mktemp('sharded'))
+def folder(request, tmp_path_factory):
+    """The folder of all runs of sharded_runs."""
+    task, settings = request.param
+    folder = tmp_path_factory.mktemp('sharded')
+    write_data(folder)
+    check(
+        [
+            *(sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2'),
+            *('--master_port', free_port(), '-m', 'tests.engine.sharded_runs'),
+            *(task, folder, folder, json.dumps(settings)),
+        ],
+        ROOT,
+    )
+    return folder
 
 
-def test_weights_equal_those_of_ddp(runs):
-    assert deviation(runs, 'fsdp') < TOLERANCE
+def last_of(folder, name):
+    return torch.load(folder / name / 'iter_4.pth', weights_only=False)
+
+
+def distance(one, other):
+    """Euclidean distance of all weights and statistics."""
+    assert one.keys() == other.keys()
+    squares = [
+        (one[name].double() - other[name].double()).square().sum()
+        for name in one
+        if one[name].is_floating_point()
+    ]
+    return sum(squares).sqrt().item()
+
+
+def deviation(folder, name):
+    initial = torch.load(folder / 'initial_0.pth')['state_dict']
+    ddp = last_of(folder, 'ddp')['state_dict']
+    return distance(last_of(folder, name)['state_dict'], ddp) / distance(ddp, initial)
+
+
+def test_weights_equal_those_of_ddp(folder):
+    assert deviation(folder, 'fsdp') < TOLERANCE
 
 
 @pytest.mark.parametrize('wrong', ['clip_each_part', 'decay_each_part'])
-def test_wrong_strategies_are_outside_the_tolerance(runs, wrong):
-    assert deviation(runs, wrong) > 1000 * TOLERANCE
+def test_wrong_strategies_are_outside_the_tolerance(folder, wrong):
+    assert deviation(folder, wrong) > 1000 * TOLERANCE
 
 
-def test_a_resumed_run_gives_the_same_weights(runs):
-    assert runs['resumed']['state_dict'].keys()
+def test_each_process_holds_half_of_what_it_holds_with_ddp(folder):
+    ddp, *fsdp = (
+        int((folder / path).read_text())
+        for path in ('ddp/count_0.txt', 'fsdp/count_0.txt', 'fsdp/count_1.txt')
+    )
+    assert fsdp == pytest.approx([ddp / 2, ddp / 2], rel=0.01)
+
+
+def test_a_resumed_run_gives_the_same_weights_and_optimizer_state(folder):
+    one, other = (last_of(folder, name) for name in ('whole', 'resumed'))
+    assert distance(one['state_dict'], other['state_dict']) == 0
+    one, other = (content['optimizer']['state'] for content in (one, other))
+    assert one and one.keys() == other.keys()
+    for name, state in one.items():
+        for key, value in state.items():
+            assert value.equal(other[name][key]), (name, key)
+
+
+def test_the_tools_train_and_test_any_config_with_fsdp(digits, tmp_path):
+    config = tmp_path / 'sharded.py'
+    config.write_text(
+        f"_base_ = ['{ROOT}/configs/demo/lightvit_t_digits.py', "
+        f"'{ROOT}/configs/_base_/fsdp.py']\n"
+        f"data = dict(dataset=dict(data_root='{digits}/classification/val', "
+        'indices=list(range(0, 360, 12))), batch_size=4)\n'
+        'train_dataloader = val_dataloader = test_dataloader = data\n'
+        'param_scheduler = None\n'
+        'auto_scale_lr = dict(enable=True, base_batch_size=32)\n'
+    )
+    options = {
+        'train_cfg.max_epochs': 1,
+        'train_cfg.val_interval': 1,
+        'default_hooks.checkpoint.interval': 1,
+        **NO_WORKERS,
+    }
+    log = check(
+        [
+            *(ROOT / 'tools/dist_train.sh', config, 2, '--work-dir', 'out'),
+            *cfg_options(options),
+        ],
+        tmp_path,
+        PORT=free_port(),
+    )
+    assert 'Scaling the original LR by 0.25' in log
+    (trained,) = re.findall(r'Epoch\(val\) .* accuracy/top1: ([\d.]+)', log)
+    log = check(
+        [
+            *(sys.executable, ROOT / 'tools/test.py', config, 'out/epoch_1.pth'),
+            *('--work-dir', 'tested', *cfg_options(NO_WORKERS)),
+        ],
+        tmp_path,
+    )
+    assert f'accuracy/top1: {trained}' in log
+
+
+def test_a_run_without_a_launcher_is_refused(tmp_path):
+    strategy = dict(
+        type='lightvit_mm.FSDPStrategy',
+        work_dir=str(tmp_path),
+        env_kwargs=dict(launcher='none'),
+    )
+    with pytest.raises(ValueError, match=r'use tools/dist_train\.sh'):
+        STRATEGIES.build(strategy)
