@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from mmengine._strategy import DeepSpeedStrategy as MMEngineDeepSpeedStrategy
 from mmengine.optim import BaseOptimWrapper
 from torch import nn
+from torch.optim import Optimizer
 
 from ..registry import STRATEGIES
 
@@ -71,6 +72,7 @@ class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
             self.config['gradient_clipping'] = clip_grad['max_norm']
         optim_wrapper['type'] = 'DeepSpeedOptimWrapper'
         self.optim_wrapper = super().build_optim_wrapper(optim_wrapper, model)
+        _merge_groups(self.optim_wrapper.optimizer)
         self._scale_lr()
         return self.optim_wrapper
 
@@ -92,6 +94,13 @@ class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
             filename, save_optimizer=False, extra_ckpt=extra_ckpt, **kwargs
         )
 
+    def load_checkpoint(self, filename: str, **kwargs) -> dict:
+        """Refuse ``load_from``: DeepSpeed has copied the weights before."""
+        raise ValueError(
+            f'load_from={filename} has no effect with DeepSpeed: use '
+            f'model.init_cfg.type=Pretrained model.init_cfg.checkpoint={filename}'
+        )
+
     def resume(
         self, filename: str, *, callback: Callable[[dict], None], **kwargs
     ) -> dict:
@@ -101,12 +110,28 @@ class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
         return checkpoint
 
 
+def _merge_groups(optimizer: Optimizer) -> None:
+    """Merge groups of equal settings.
+
+    mmengine makes a group of each parameter. DeepSpeed shards each group, and fails
+    if a process gets no part of one.
+    """
+    merged: list[dict] = []
+    for group in optimizer.param_groups:
+        for other in merged:
+            if all(group[key] == other[key] for key in group if key != 'params'):
+                other['params'] += group['params']
+                break
+        else:
+            merged.append(group)
+    optimizer.param_groups[:] = merged
+
+
 def _check_version() -> None:
     # mmengine imports it, and DeepSpeed 0.19 has removed it.
     with suppress(ModuleNotFoundError):
         if find_spec('deepspeed.runtime.fp16.onebit'):
             return
     raise ModuleNotFoundError(
-        'DeepSpeed is missing, or too new for mmengine: '
-        'pip install "deepspeed<0.19"'
+        'DeepSpeed is missing, or too new for mmengine: pip install "deepspeed<0.19"'
     )
