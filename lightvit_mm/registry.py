@@ -13,6 +13,7 @@ from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
@@ -56,6 +57,12 @@ RUNNERS = Registry(
     parent=MMENGINE_RUNNERS,
     scope='lightvit_mm',
     locations=['lightvit_mm.engine.own_data'],
+)
+STRATEGIES = Registry(
+    'strategy',
+    parent=MMENGINE_STRATEGIES,
+    scope='lightvit_mm',
+    locations=['lightvit_mm.engine.deepspeed', 'lightvit_mm.engine.fsdp'],
 )
 TRANSFORMS = Registry(
     'transform',

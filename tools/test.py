@@ -46,6 +46,9 @@ def main() -> None:
     # tested with random weights.
     cfg.load_from = None
     cfg.resume = False
+    # It shards models to train them, and loads no weights before.
+    if cfg.get('runner_type') == 'FlexibleRunner':
+        cfg.runner_type = 'Runner'
     if args.show or args.show_dir:
         cli.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
     if args.tta:

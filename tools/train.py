@@ -36,6 +36,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = cli.run_config(args)
+    hooks = [hook.get('type') for hook in cfg.get('custom_hooks') or []]
+    if 'EMAHook' in hooks and cfg.get('runner_type') == 'FlexibleRunner':
+        raise SystemExit(
+            f'EMAHook needs whole weights, which {cfg.strategy.type} does not keep: '
+            'leave out one of them'
+        )
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume

@@ -17,9 +17,9 @@ from mmengine.config import Config
 from mmengine.dist import barrier
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TRANSFORMS
-from mmengine.runner import Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
+from lightvit_mm.cli import build_runner
 from lightvit_mm.engine.distributed import distribute_on_cpu, leave_process_group
 
 from .. import small
@@ -287,7 +287,7 @@ def train(cfg, work_dir, checkpoint=None):
         cfg.update(resume=True, load_from=str(checkpoint))
         # Only the last checkpoint is needed, and saving takes long.
         cfg.default_hooks.checkpoint.interval = 1000
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     runner.train()
     barrier()  # The first process alone saves.
     # End the workers. The garbage collector would wait for each for 5 seconds.
