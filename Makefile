@@ -8,6 +8,9 @@
 #   make docs        build the site of the documentation
 #   make dist        build and check the source distribution and the wheel
 #   make venv        only make the environment of demo and the tests
+#   make locks       update requirements/locks/ after the pins have changed
+#   make licenses    update docs/licenses.md after the pins have changed
+#   make audit       look for known vulnerabilities in the pinned packages
 #   make clean       delete the environments and what was built
 #
 # STACK=onedl, classic or latest selects other packages for demo and all tests,
@@ -16,10 +19,14 @@
 STACK ?= openmmlab
 PYTHON ?= python3
 VENV := .venv$(if $(filter-out openmmlab,$(STACK)),-$(STACK))
-REQUIREMENTS := requirements/stacks/$(STACK).txt
+PIP := $(VENV)/bin/python -m pip install
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
+
+# The stacks whose packages pip checks against the hashes in requirements/locks.
+# build.txt comes first: it builds the packages that have no wheel.
+LOCKED := openmmlab onedl
 # What has to be compiled after the rest is installed: mmcv in classic.
 SOURCES := $(wildcard requirements/stacks/$(STACK)-source.txt)
-PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 PYTHONS := 3.10 3.11 3.12 3.13
 ifeq ($(STACK),classic)
@@ -35,7 +42,7 @@ case " $(PYTHONS) " in \
 esac
 endef
 
-.PHONY: demo test test-docs torture lint docs dist venv clean
+.PHONY: demo test test-docs torture lint docs dist venv locks licenses audit clean
 
 demo: venv
 	$(VENV)/bin/python tools/demo.py
@@ -63,15 +70,36 @@ dist: .venv-dist/.installed
 
 venv: $(VENV)/.installed
 
-$(VENV)/.installed: $(wildcard requirements/stacks/*.txt) $(REQUIREMENTS) pyproject.toml setup.py
+$(VENV)/.installed: $(wildcard requirements/stacks/*.txt requirements/locks/*.txt) requirements/stacks/$(STACK).txt pyproject.toml setup.py
 	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -r $(REQUIREMENTS)
-	$(if $(SOURCES),MMCV_WITH_OPS=1 $(VENV)/bin/python -m pip install --no-build-isolation -r $(SOURCES))
-	$(VENV)/bin/python -m pip install --no-deps -e .
+ifneq ($(filter $(STACK),$(LOCKED)),)
+	$(PIP) --require-hashes -r requirements/locks/build.txt
+	$(PIP) --no-build-isolation --require-hashes -r requirements/locks/$(STACK).txt
+	$(PIP) --no-build-isolation --no-deps -e .
+else
+	$(PIP) -r requirements/stacks/$(STACK).txt
+	$(if $(SOURCES),MMCV_WITH_OPS=1 $(PIP) --no-build-isolation -r $(SOURCES))
+	$(PIP) --no-deps -e .
+endif
 	touch $@
 
-# Small environments for lint, docs and dist.
+locks: .venv-locks/.installed
+	for name in build $(LOCKED); do \
+	  .venv-locks/bin/uv pip compile requirements/stacks/$$name.txt \
+	    --output-file requirements/locks/$$name.txt --quiet --upgrade --no-deps \
+	    --universal --python-version 3.10 --generate-hashes --no-annotate \
+	    --custom-compile-command 'make locks' || exit 1; \
+	done
+
+audit: .venv-audit/.installed
+	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes \
+	  $(LOCKED:%=-r requirements/locks/%.txt)
+
+licenses: venv
+	$(VENV)/bin/python requirements/licenses.py
+
+# Small environments for lint, docs, dist, locks and audit.
 .venv-%/.installed: requirements/%.txt
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install -r $<

@@ -1,6 +1,8 @@
 import os
 import random
+import runpy
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,26 @@ if torch.__version__ < '2.6':
 
 REPOSITORY = Path(__file__).parents[1]
 sys.path.append(str(REPOSITORY / 'tools'))
+
+# Child processes read PYTHONPATH when they start; xdist's also load this file.
+if 'OFFLINE_LOG' not in os.environ:
+    offline = REPOSITORY / 'tests/offline'
+    paths = filter(None, [str(offline), os.environ.get('PYTHONPATH')])
+    os.environ['PYTHONPATH'] = os.pathsep.join(paths)
+    runpy.run_path(str(offline / 'sitecustomize.py'))
+ATTEMPTS = tempfile.NamedTemporaryFile('r+')  # noqa: SIM115
+os.environ['OFFLINE_LOG'] = ATTEMPTS.name
+
+
+@pytest.fixture(autouse=True)
+def no_network():
+    """Fails a test that tries to reach another machine, also in a child process."""
+    yield
+    ATTEMPTS.seek(0)
+    attempts = ATTEMPTS.read()
+    if attempts:
+        ATTEMPTS.truncate(0)
+        pytest.fail(f'The test tried to reach other machines:\n{attempts}')
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,13 @@ it setuptools. Versions of Python are taken from PATH and from pyenv.
 """
 
 import glob
+import hashlib
 import importlib.metadata
 import os
 import re
+import runpy
 import shutil
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -17,6 +20,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from lightvit_mm.version import __version__
 
@@ -222,6 +226,51 @@ def test_installing_never_replaces_openmmlab(wheel):
     assert 'setuptools<82; extra == "mim"' in requirements
 
 
+# Start-up of Python
+
+NOTHING = '-c', 'pass'
+
+
+def start(python):
+    """The milliseconds of CPU time in which Python starts."""
+    process = os.posix_spawn(python, (python, *NOTHING), os.environ)
+    usage = os.wait4(process, 0)[2]
+    return 1e3 * (usage.ru_utime + usage.ru_stime)
+
+
+@pytest.fixture
+def plain_and_installed(wheel, tmp_path):
+    """Two interpreters; the second one starts with lightvit_mm.pth."""
+    plain = environment(sys.executable, wheel, tmp_path / 'plain')
+    for pth in tmp_path.glob('plain/lib/python*/site-packages/*.pth'):
+        pth.unlink()
+    return plain, environment(sys.executable, wheel, tmp_path / 'installed')
+
+
+def test_start_up_imports_one_module(plain_and_installed, tmp_path):
+    code = 'import sys; print(*sys.modules)'
+    plain, ours = (
+        set(run(python, '-c', code, folder=tmp_path).split())
+        for python in plain_and_installed
+    )
+    assert ours - plain == {'lightvit_mm_finder'}
+
+
+@pytest.mark.torture
+def test_start_up_takes_at_most_3_ms(plain_and_installed):
+    """Side by side, so that other work on this machine slows both down."""
+    costs = [start(ours) - start(plain) for plain, ours in [plain_and_installed] * 200]
+    print(f'lightvit_mm.pth: {statistics.median(costs):.2f} ms')
+    assert statistics.median(costs) <= 3
+
+
+def test_editable_installation_adds_a_path_and_no_import(source, backend):
+    """The finder that setuptools can add instead takes 15 ms at each start."""
+    files = contents(backend(sys.executable, 'build_editable', source))
+    assert files[f'__editable__.{NAME}.pth'].decode().split() == [str(source)]
+    assert not any('__editable__' in name for name in files if name.endswith('.py'))
+
+
 # Other Python versions
 
 
@@ -320,6 +369,105 @@ print(get_model('lightvit-tiny_8xb128_in1k')._config.filename)
     file = run(installed, '-c', code, folder=tmp_path).splitlines()[-1]
     site = Path(installed).parents[1] / f'lib/python{OWN}/site-packages'
     assert file == f'{site}/lightvit_mm/.mim/configs/lightvit_t_8xb128_in1k.py'
+
+
+# Pinned packages
+
+
+def read_pins(path):
+    """The lines of a requirement file and the files that it includes."""
+    for line in path.read_text().splitlines():
+        requirement = line.partition('#')[0].strip()
+        if requirement.startswith('-r '):
+            yield from read_pins(path.parent / requirement[3:])
+        elif requirement:
+            yield Requirement(requirement)
+
+
+def read_lock(name):
+    """The requirements of a lock, with their hashes."""
+    text = (ROOT / f'requirements/locks/{name}.txt').read_text()
+    lines = re.sub(r'^#.*\n', '', text, flags=re.MULTILINE).replace('\\\n', ' ')
+    for line in lines.splitlines():
+        requirement, *hashes = line.split('--hash=')
+        yield Requirement(requirement), [value.strip() for value in hashes]
+
+
+def applies(requirement, python, system, platform):
+    environment = dict(
+        python_version=python,
+        python_full_version=f'{python}.0',
+        platform_system=system,
+        sys_platform=platform,
+    )
+    return requirement.marker is None or requirement.marker.evaluate(environment)
+
+
+@pytest.mark.parametrize('stack', ['build', 'openmmlab', 'onedl'])
+@pytest.mark.parametrize('python', PYTHONS)
+@pytest.mark.parametrize(
+    'system', [('Linux', 'linux'), ('Darwin', 'darwin'), ('Windows', 'win32')]
+)
+def test_locks_have_the_pins(stack, python, system):
+    """After a change of the pins, `make locks` updates the locks."""
+    pins = read_pins(ROOT / f'requirements/stacks/{stack}.txt')
+    locked = (requirement for requirement, _ in read_lock(stack))
+    pins, locked = (
+        sorted(f'{x.name}{x.specifier}' for x in group if applies(x, python, *system))
+        for group in (pins, locked)
+    )
+    assert locked == pins
+    assert all(re.fullmatch(r'[\w-]+==[\w.]+', pin) for pin in pins)
+
+
+@pytest.mark.parametrize('stack', ['build', 'openmmlab', 'onedl'])
+def test_each_locked_package_has_hashes_and_no_address(stack):
+    for requirement, hashes in read_lock(stack):
+        assert hashes, requirement
+        assert all(re.fullmatch('sha256:[0-9a-f]{64}', value) for value in hashes)
+    assert '://' not in (ROOT / f'requirements/locks/{stack}.txt').read_text()
+
+
+def test_pip_refuses_a_file_with_another_hash(wheel, tmp_path):
+    (tmp_path / 'wheels').mkdir()
+    shutil.copy(wheel, tmp_path / 'wheels')
+    lock = tmp_path / 'lock.txt'
+    pip = sys.executable, '-m', 'pip', 'download', '--no-deps', '--no-index'
+    command = [*pip, '--find-links', 'wheels', '--require-hashes', '-r', lock]
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    for value, code in ((digest, 0), (digest[::-1], 1)):
+        lock.write_text(f'lightvit_mm=={__version__} --hash=sha256:{value}\n')
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+    assert 'DO NOT MATCH THE HASHES' in done.stderr
+
+
+def test_make_checks_the_hashes_of_both_stacks():
+    for stack in ('openmmlab', 'onedl'):
+        command = ['make', '--dry-run', '--always-make', f'STACK={stack}', 'venv']
+        installs = [
+            line
+            for line in run(*command, folder=ROOT).splitlines()
+            if 'pip install' in line
+        ]
+        assert len(installs) == 3
+        for line in installs:
+            checked = '--require-hashes -r requirements/locks/' in line
+            assert checked or line.endswith('--no-build-isolation --no-deps -e .')
+
+
+def test_page_lists_the_license_of_each_pinned_package():
+    """After a change of the pins, `make licenses` updates the page."""
+    updated = runpy.run_path(str(ROOT / 'requirements/licenses.py'))['update']
+    page = (ROOT / 'docs/licenses.md').read_text()
+    assert updated(page) == page
+    names = re.findall(r'^\| (\S+) \| [\d.]+ \| \S', page, re.MULTILINE)
+    pins = {
+        requirement.name
+        for stack in ('openmmlab', 'onedl')
+        for requirement in read_pins(ROOT / f'requirements/stacks/{stack}.txt')
+    }
+    assert sorted(names) == sorted(pins)
 
 
 # What else is published
