@@ -80,7 +80,8 @@ class FiniteLossHook(Hook):
         self._in_a_row += 1
         if self._in_a_row == 1:
             self._describe(runner, bad, images)
-        spoiled = _spoiled(runner.model)
+        of_ranks = all_gather_object(_spoiled(runner.model))
+        spoiled = list(dict.fromkeys(chain.from_iterable(of_ranks)))
         if spoiled:
             reason = f'The weights are not finite either: {listed(spoiled)}.'
         else:
@@ -112,6 +113,7 @@ class FiniteLossHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse to save weights that are not finite."""
+        # Only the first process may be here, so it asks no others.
         spoiled = _spoiled(runner.model)
         if spoiled:
             raise FloatingPointError(
@@ -129,13 +131,12 @@ def _anywhere(flag: bool) -> bool:
 
 
 def _spoiled(model: nn.Module) -> list[str]:
-    """Parameters of any process that are not finite, and buffers with NaN.
+    """Parameters that are not finite, and buffers with NaN.
 
     Infinite buffers may be intended, such as masks.
     """
     names = [n for n, p in model.named_parameters() if not p.isfinite().all()]
-    names += [n for n, b in model.named_buffers() if b.isnan().any()]
-    return list(dict.fromkeys(chain.from_iterable(all_gather_object(names))))
+    return names + [n for n, b in model.named_buffers() if b.isnan().any()]
 
 
 def _image_paths(batch: Any) -> Iterator[str]:
