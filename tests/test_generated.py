@@ -672,6 +672,14 @@ def is_path(value):
     return isinstance(value, (str, Path))
 
 
+def is_prefix(value, *keys):
+    return (
+        isinstance(value, dict)
+        and all(key in value for key in keys)
+        and all(map(is_path, value.values()))
+    )
+
+
 RIGHT_DATASET = dict(
     test_mode=FLAGS,
     serialize_data=FLAGS,
@@ -685,9 +693,8 @@ FITS_DATASET = dict(
     max_refetch=lambda x: is_int(x, 0),
     pipeline=lambda x: isinstance(x, (list, tuple)),
     filter_cfg=lambda x: x is None or isinstance(x, dict),
-    data_prefix=lambda x: (
-        all(map(is_path, x.values())) if isinstance(x, dict) else is_path(x)
-    ),
+    data_prefix=lambda x: isinstance(x, str) or is_prefix(x, 'img_path'),
+    with_label=lambda x: x is True,
     data_root=lambda x: x is None or is_path(x),
     metainfo=lambda x: x is None or isinstance(x, dict),
 )
@@ -697,18 +704,27 @@ FITS_DATASET = dict(
 def test_options_of_the_class_folders(data):
     right = dict(
         RIGHT_DATASET,
-        data_prefix=st.just('classes'),
+        data_prefix=st.sampled_from(['classes', dict(img_path='classes')]),
+        with_label=st.just(True),
         data_root=st.sampled_from([str(folders()), folders()]),
     )
     options = draw_options(data, right, ['data_root', 'data_prefix'])
     dataset = build(DATASETS, 'ClassFolderDataset', options)
-    if check_options(dataset, options, FITS_DATASET, 'ClassFolderDataset'):
+    accepted = check_options(dataset, options, FITS_DATASET, 'ClassFolderDataset')
+    if str(options['data_root']) == str(folders()) and (
+        options['data_prefix'] == 'classes'
+    ):
+        assert accepted == (not unfit(options, FITS_DATASET)), dataset
+    if accepted:
         assert dataset.CLASSES == ('cat', 'dog')
         assert [dataset.get_data_info(i)['gt_label'] for i in range(2)] == [0, 1]
 
 
 RIGHT_MASKS = dict(
     RIGHT_DATASET,
+    data_prefix=st.builds(
+        lambda: dict(img_path=folders() / 'images', seg_map_path=folders() / 'masks')
+    ),
     mask_classes=st.just(['sky', 'road']),
     mask_values=st.sampled_from([None, [0, 1], (1, 0), ['#000000', '#ff8000'], [3]]),
     img_suffix=st.sampled_from(['.png', ['.png', '.jpg']]),
@@ -717,6 +733,7 @@ RIGHT_MASKS = dict(
 )
 FITS_MASKS = dict(
     FITS_DATASET,
+    data_prefix=lambda x: is_prefix(x, 'img_path', 'seg_map_path'),
     mask_classes=lambda x: is_list(x, lambda name: isinstance(name, str)),
     mask_values=lambda x: (
         x is None
@@ -733,11 +750,9 @@ FITS_MASKS = dict(
 
 @generated(50, 'mmseg')
 def test_options_of_the_mask_folders(data):
-    options = draw_options(data, RIGHT_MASKS, ['mask_classes'])
-    folder = folders()
+    options = draw_options(data, RIGHT_MASKS, ['mask_classes', 'data_prefix'])
     dataset = attempt(
         DATASETS.get('lightvit_mm.MaskFolderDataset'),
-        data_prefix=dict(img_path=folder / 'images', seg_map_path=folder / 'masks'),
         metainfo=dict(classes=('road',)),
         **options,
     )

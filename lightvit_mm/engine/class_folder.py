@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmpretrain.datasets import CustomDataset
 
-from ..arguments import checked
+from ..arguments import Kind, checked, require
 from ..files import IMAGE_SUFFIXES
 from ..registry import DATASETS
 from .dataset_kinds import DATASET
@@ -29,8 +29,14 @@ class ClassFolderDataset(CustomDataset):
             or ``metainfo['classes']`` has other names than the folders.
     """
 
-    @checked(**DATASET)
+    @checked(with_label=Kind('True', lambda value: value is True), **DATASET)
     def __init__(self, **kwargs) -> None:
+        require(
+            'ClassFolderDataset',
+            any(kwargs.get(key) for key in ('data_root', 'data_prefix', 'ann_file')),
+            f'data_root={kwargs.get("data_root")!r}',
+            'the folder of the class folders',
+        )
         super().__init__(extensions=IMAGE_SUFFIXES, **kwargs)
 
     def _find_samples(self) -> list[tuple[str, int]]:

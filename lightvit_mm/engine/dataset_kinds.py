@@ -2,20 +2,28 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
-from ..arguments import DICT, FLAG, Kind, integer, optional
+from ..arguments import DICT, FLAG, TEXT, Kind, integer, optional
 
 PATH = Kind('a path', lambda value: isinstance(value, (str, os.PathLike)))
+
+
+def is_prefix(value: Any, *keys: str) -> bool:
+    """Whether a value is a dict of paths with these keys."""
+    return (
+        DICT.accepts(value)
+        and {*keys} <= value.keys()
+        and all(map(PATH.accepts, value.values()))
+    )
+
+
 DATASET = dict(
     ann_file=optional(PATH),
     data_root=optional(PATH),
     data_prefix=Kind(
-        'a path, or a dict of paths',
-        lambda value: (
-            all(map(PATH.accepts, value.values()))
-            if isinstance(value, Mapping)
-            else PATH.accepts(value)
-        ),
+        "a string, or a dict of paths with the key 'img_path'",
+        lambda value: TEXT.accepts(value) or is_prefix(value, 'img_path'),
     ),
     metainfo=optional(Kind('a dict', lambda value: isinstance(value, Mapping))),
     filter_cfg=optional(DICT),

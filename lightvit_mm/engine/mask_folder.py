@@ -10,7 +10,7 @@ from ..arguments import FLAG, TEXT, Kind, checked, each, integer, optional, requ
 from ..files import IMAGE_SUFFIXES
 from ..messages import short
 from ..registry import DATASETS
-from .dataset_kinds import DATASET
+from .dataset_kinds import DATASET, is_prefix
 from .folders.masks import MASK_SUFFIXES, pair_masks
 
 _VALUES = each(integer(0, 65535))
@@ -19,6 +19,10 @@ _COLOURS = each(
         "a colour as '#rrggbb'",
         lambda value: isinstance(value, str) and re.fullmatch('#[0-9a-f]{6}', value),
     )
+)
+_PREFIX = Kind(
+    "a dict of paths with the keys 'img_path' and 'seg_map_path'",
+    lambda value: is_prefix(value, 'img_path', 'seg_map_path'),
 )
 _SUFFIXES = Kind(
     'a suffix such as .png, or a list of them',
@@ -64,7 +68,7 @@ class MaskFolderDataset(BaseSegDataset):
         seg_map_suffix=_SUFFIXES,
         ignore_index=integer(0, 255),
         reduce_zero_label=FLAG,
-        **DATASET,
+        **{**DATASET, 'data_prefix': _PREFIX},
     )
     def __init__(
         self,
