@@ -17,6 +17,14 @@ except ImportError:  # before PyTorch 2.3
     from torch._utils import is_compiling
 
 
+def is_transformed() -> bool:
+    """Whether a transform of torch.func runs.
+
+    These support no checkpoints, no channels-last format and no fused attention.
+    """
+    return torch._C._are_functorch_transforms_active()
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """``softmax(q @ k.T / sqrt(d) + bias) @ v`` (Eq. 1).
 
@@ -30,7 +38,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Te
         Shape (B, heads, L, d).
     """
     bias_learns = bias is not None and bias.requires_grad and torch.is_grad_enabled()
-    if not (bias_learns or torch.onnx.is_in_onnx_export()):
+    if not (bias_learns or is_transformed() or torch.onnx.is_in_onnx_export()):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     # The fused kernels have no gradient for a bias: plain products train 1.03
     # times as fast (LightViT-T) as PyTorch's fallback. The ONNX exporter would
@@ -52,7 +60,7 @@ def after_gelu(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     def run(x: Tensor) -> Tensor:
         return layer(F.gelu(x))
 
-    if torch.is_grad_enabled() and not is_compiling():
+    if torch.is_grad_enabled() and not is_compiling() and not is_transformed():
         return checkpoint(run, x, use_reentrant=False, preserve_rng_state=False)
     return run(x)
 
@@ -71,7 +79,7 @@ def project_stem(stem: nn.Sequential, proj: nn.Conv2d, x: Tensor) -> Tensor:
     Returns:
         Shape (B, C, H, W).
     """
-    if x.device.type == 'cpu':
+    if x.device.type == 'cpu' and not is_transformed():
         x = x.contiguous(memory_format=torch.channels_last)
     triples = range(0, len(stem), 3)
     convs: list[Callable[[Tensor], Tensor]] = [stem[i] for i in triples]

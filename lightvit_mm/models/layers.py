@@ -107,4 +107,5 @@ def resize_position_biases(attn: nn.Module, state_dict: dict, prefix: str) -> No
     grid = table.t().reshape(1, -1, old, old)
     grid = F.interpolate(grid, size=(new, new), mode='bicubic')
     state_dict[name] = grid.flatten(2).squeeze(0).t()
-    state_dict[prefix + 'relative_position_index'] = attn.relative_position_index
+    index = relative_position_index(attn.window_size)
+    state_dict[prefix + 'relative_position_index'] = index

@@ -419,6 +419,12 @@ class LightViT(BaseModule):
             ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')``.
             By default weights are initialised as the authors' are.
 
+    The transforms of ``torch.func`` work if BatchNorm is in evaluation mode and
+    ``with_cp`` is False. Double backward (``create_graph=True``) works within
+    ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``, since PyTorch's fused
+    attention has no second derivative. On the meta device, load the weights with
+    ``assign=True`` or call ``to_empty`` first.
+
     Raises:
         ValueError: If an option is out of its range.
         TypeError: If an argument is unknown.
@@ -514,7 +520,10 @@ class LightViT(BaseModule):
             tokens = torch.empty(1, self.num_tokens, self.embed_dims[0])
             self.global_token = nn.Parameter(trunc_normal_(tokens))
 
-        drop_path_rates = torch.linspace(0, drop_path_rate, sum(self.depths)).tolist()
+        # On the CPU also if the network is built on the meta device
+        drop_path_rates = torch.linspace(
+            0, drop_path_rate, sum(self.depths), device='cpu'
+        ).tolist()
         self.stages = nn.ModuleList()
         for i in range(self.out_indices[-1] + 1):
             dims, heads = self.embed_dims[i], settings['num_heads'][i]
