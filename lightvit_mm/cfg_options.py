@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -57,9 +58,19 @@ def merge(cfg: Config, options: Mapping[str, Any]) -> None:
     }
     for path in options:
         _check(path, cfg, read, replaced)
+        _check_parents(path, options)
     cfg.merge_from_dict(dict(options))
     if any(path.startswith('custom_imports') for path in options):
         _import(cfg.custom_imports)
+
+
+def _check_parents(path: str, options: Mapping[str, Any]) -> None:
+    for parent in itertools.accumulate(path.split('.')[:-1], '{}.{}'.format):
+        if parent in options and not isinstance(options[parent], dict):
+            raise ValueError(
+                f'--cfg-options {path} contradicts {parent}={short(options[parent])}: '
+                'leave out one of them'
+            )
 
 
 def _import(custom_imports: Any) -> None:

@@ -198,7 +198,9 @@ RIGHT_LIGHTVIT = dict(
     overlapping_patch_embed=FLAGS,
     residual_patch_merging=FLAGS,
     drop_path_rate=st.floats(0, 0.99) | st.just(0),
-    out_indices=st.sets(st.integers(0, 1), min_size=1).map(sorted),
+    out_indices=st.sampled_from(
+        [[0], [1], (0, 1), (0, 1), np.array([0, 1]), [1, 0], (0, 2)]
+    ),
     out_type=st.sampled_from(['featmap', 'raw']),
     frozen_stages=st.integers(-1, 0),
     norm_eval=FLAGS,
@@ -248,8 +250,10 @@ def draw_options(data, right, required=()):
     """Right arguments; up to two of them, or an unknown one, are replaced by junk."""
     names = data.draw(st.sets(st.sampled_from(sorted(right)), max_size=4))
     options = {name: data.draw(right[name], label=name) for name in {*names, *required}}
-    most = data.draw(st.sampled_from([0, 1, 2]))
-    junk = data.draw(st.sets(st.sampled_from(sorted(right)), max_size=most))
+    number = min(data.draw(st.sampled_from([1, 0, 2])), len(right))
+    junk = data.draw(
+        st.sets(st.sampled_from(sorted(right)), min_size=number, max_size=number)
+    )
     options |= {name: data.draw(JUNK, label=name) for name in junk}
     if data.draw(st.integers(0, 9)) == 0:
         name = data.draw(st.sampled_from(sorted(right)))
@@ -393,7 +397,7 @@ FITS_TOKENS = dict(
 )
 
 
-@generated(50)
+@generated(100)
 def test_options_of_the_token_neck(data):
     options = draw_options(data, RIGHT_TOKENS, ['in_channels'])
     neck = build(MODELS, 'LightViTTokenNeck', options)
@@ -408,7 +412,7 @@ def test_options_of_the_token_neck(data):
 
 RIGHT_ATTENTION = dict(
     embed_dims=st.integers(4, 16),
-    reduction=st.integers(1, 5),
+    reduction=st.integers(1, 20),
     spatial_attn=FLAGS,
     channel_attn=FLAGS,
 )
@@ -420,7 +424,7 @@ FITS_ATTENTION = dict(
 )
 
 
-@generated(50)
+@generated(100)
 def test_options_of_the_bidimensional_attention(data):
     options = draw_options(data, RIGHT_ATTENTION, ['embed_dims'])
     module = build(MODELS, 'BiDimensionalAttention', options)
@@ -628,7 +632,7 @@ def backbone_and_head():
     return model
 
 
-@generated(60)
+@generated(100)
 def test_options_of_the_layer_decay(data):
     options = draw_options(data, RIGHT_DECAY, ['layer_decay_rate'])
     cfg = dict(
@@ -691,7 +695,7 @@ FITS_DATASET = dict(
     test_mode=is_flag,
     serialize_data=is_flag,
     max_refetch=lambda x: is_int(x, 0),
-    pipeline=lambda x: isinstance(x, (list, tuple)),
+    pipeline=lambda x: is_list(x, lambda step: type(step) is dict, least=0),
     filter_cfg=lambda x: x is None or isinstance(x, dict),
     data_prefix=lambda x: isinstance(x, str) or is_prefix(x, 'img_path'),
     with_label=lambda x: x is True,
@@ -791,7 +795,7 @@ FITS_METRIC = dict(
 )
 
 
-@generated(50, 'mmdet')
+@generated(100, 'mmdet')
 def test_options_of_the_coco_metric(data):
     options = draw_options(data, RIGHT_METRIC)
     metric = build(METRICS, 'CocoMetric', options)
@@ -943,11 +947,15 @@ WORDS = st.sampled_from(
 
 def draw_arguments(data, parser_help):
     flags = sorted(set(re.findall(r'--[a-z][a-z-]+', parser_help)) - {'--help'})
-    parts = st.one_of(WORDS, st.sampled_from([*flags, '--cfg-options', '--x']))
-    return data.draw(st.lists(parts, max_size=6), label='arguments')
+    parts = st.one_of(
+        st.tuples(WORDS),
+        st.tuples(st.sampled_from([*flags, '--x'])),
+        st.tuples(st.just('--cfg-options'), WORDS),
+    )
+    return sum(data.draw(st.lists(parts, max_size=5), label='arguments'), ())
 
 
-@generated(120, 'mmpretrain', 'mmdet', 'mmseg')
+@generated(150, 'mmpretrain', 'mmdet', 'mmseg')
 def test_command_lines(data):
     name = data.draw(st.sampled_from(TOOLS))
     shown = io.StringIO()
@@ -976,7 +984,7 @@ def test_command_lines(data):
 
 @generated(60, 'mmpretrain', 'mmdet', 'mmseg')
 def test_configs_of_a_run(data):
-    name = data.draw(st.sampled_from([CONFIGS[3], 'lightvit_mm::lightvit_x.py', 'x']))
+    name = data.draw(st.sampled_from([CONFIGS[3]] * 4 + ['lightvit_mm::x.py', 'x']))
     words = data.draw(
         st.lists(
             st.sampled_from(

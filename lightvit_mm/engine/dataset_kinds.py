@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..arguments import DICT, FLAG, TEXT, Kind, integer, optional
+from ..arguments import CONFIG, DICT, FLAG, TEXT, Kind, each, integer, optional
 
 PATH = Kind('a path', lambda value: isinstance(value, (str, os.PathLike)))
 
@@ -27,7 +27,13 @@ DATASET = dict(
     ),
     metainfo=optional(Kind('a dict', lambda value: isinstance(value, Mapping))),
     filter_cfg=optional(DICT),
-    pipeline=Kind('a list', lambda value: isinstance(value, (list, tuple))),
+    pipeline=each(
+        Kind(
+            "a dict with the key 'type' or a function",
+            lambda value: CONFIG.accepts(value) or callable(value),
+        ),
+        least=0,
+    ),
     serialize_data=FLAG,
     test_mode=FLAG,
     lazy_init=FLAG,

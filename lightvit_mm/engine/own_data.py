@@ -87,7 +87,10 @@ def own_data_runner(cfg: Config) -> type[OwnDataRunner] | None:
         ValueError: If ``runner_type`` names no runner.
     """
     name = cfg.get('runner_type', 'Runner')
-    runner = MMENGINE_RUNNERS.get(name) if isinstance(name, str) else None
+    try:
+        runner = MMENGINE_RUNNERS.get(name) if isinstance(name, str) else None
+    except RuntimeError:  # no class at this path
+        runner = None
     if runner is None:
         raise ValueError(
             f'runner_type={name!r} is not a runner. For your own data, use '
