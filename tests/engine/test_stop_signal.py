@@ -1,7 +1,6 @@
 """Runs that get SIGTERM or SIGINT save a checkpoint, exit, and resume exactly."""
 
 import copy
-import json
 import os
 import signal
 import subprocess
@@ -9,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -126,7 +124,12 @@ def uninterrupted(data, tmp_path_factory):
     ('loop', 'signals', 'code', 'iteration'),
     [
         # Two signals at once are one request: a launcher sent one of them.
-        ('epochs', [send('before_train_iter', 6), send('before_train_iter', 6)], 143, 7),
+        (
+            'epochs',
+            [send('before_train_iter', 6), send('before_train_iter', 6)],
+            143,
+            7,
+        ),
         ('epochs', [send('before_val_iter', 5)], 143, 5),
         ('epochs', [send('before_train_epoch', 0, signal.SIGINT)], 130, 1),
         ('iterations', [send('before_train_iter', 6, signal.SIGINT)], 130, 7),
