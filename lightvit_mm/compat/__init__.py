@@ -242,6 +242,15 @@ PATCHES = (
         'PyTorch 2.11',
         'PyTorch creates a store, or a prefix, for each attempt',
     ),
+    Patch(
+        'torch.utils.data._utils.worker',
+        'workers.end_cleanly',
+        'Lets workers obey signals of their parent only, and pass on their errors.',
+        'Ctrl-C and schedulers signal all processes: workers would end before the '
+        'checkpoint is saved. With a full /dev/shm, training would wait forever.',
+        'all of PyTorch',
+        'PyTorch passes errors of the queue on, and lets the parent end its workers',
+    ),
 )
 
 

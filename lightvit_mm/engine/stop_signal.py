@@ -3,18 +3,14 @@
 import copy
 import os
 import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Sized
-from functools import partial
+from collections.abc import Sized
 from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, barrier, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
 from ..registry import HOOKS
 from .distributed import leave_process_group
@@ -56,7 +52,6 @@ class StopSignalHook(Hook):
         """Wait for signals from here on."""
         if not runner.iter:
             self._replaceable = None
-        _let_workers_finish(runner.train_dataloader)
         process = os.getpid()
         for number in SIGNALS:
             self._handlers[number] = signal.signal(
@@ -69,7 +64,7 @@ class StopSignalHook(Hook):
 
     def _receive(self, runner: Runner, process: int, number: int) -> None:
         if os.getpid() != process:
-            return  # a worker, which the main process ends
+            return  # a child without its own handlers
         now = time.monotonic()
         if not self._signal:
             self._signal, self._received = number, now
@@ -110,7 +105,6 @@ class StopSignalHook(Hook):
         self._val_batches = 0
         dataloader = runner.val_dataloader
         if self._handlers and isinstance(dataloader, Sized):
-            _let_workers_finish(dataloader)
             number = torch.tensor(len(dataloader))
             all_reduce(number, 'min')
             self._val_batches = int(number)
@@ -201,25 +195,3 @@ def _by_iterations(regular: CheckpointHook) -> CheckpointHook:
     hook.filename_tmpl = 'iter_{}.pth'
     hook.max_keep_ckpts = -1
     return hook
-
-
-def _let_workers_finish(dataloader: DataLoader) -> None:
-    """Let workers obey their parent only; schedulers signal all processes."""
-    init = dataloader.worker_init_fn
-    if sys.platform == 'linux' and getattr(init, 'func', None) is not _init_worker:
-        dataloader.worker_init_fn = partial(_init_worker, init)
-
-
-def _init_worker(worker_init_fn: Callable | None, worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Signal handlers do not know the sender.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_obey_parent, daemon=True).start()
-    if worker_init_fn is not None:
-        worker_init_fn(worker)
-
-
-def _obey_parent() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)
