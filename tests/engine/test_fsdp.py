@@ -89,12 +89,14 @@ def test_wrong_strategies_are_outside_the_tolerance(folder, wrong):
     assert deviation(folder, wrong) > 1000 * TOLERANCE
 
 
-def test_each_process_holds_half_of_what_it_holds_with_ddp(folder):
+def test_the_processes_share_what_each_holds_with_ddp(folder):
     ddp, *fsdp = (
         int((folder / path).read_text())
         for path in ('ddp/count_0.txt', 'fsdp/count_0.txt', 'fsdp/count_1.txt')
     )
-    assert fsdp == pytest.approx([ddp / 2, ddp / 2], rel=0.01)
+    assert sum(fsdp) == pytest.approx(ddp, rel=0.01)
+    # Frozen weights, which have no optimizer state, make the parts uneven.
+    assert max(fsdp) < 0.55 * ddp
 
 
 def test_a_resumed_run_gives_the_same_weights_and_optimizer_state(folder):
