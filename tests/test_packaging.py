@@ -242,8 +242,8 @@ def start(python):
 def plain_and_installed(wheel, tmp_path):
     """Two interpreters; the second one starts with lightvit_mm.pth."""
     plain = environment(sys.executable, wheel, tmp_path / 'plain')
-    for pth in tmp_path.glob('plain/lib/python*/site-packages/*.pth'):
-        pth.unlink()
+    (pth,) = tmp_path.glob('plain/lib/python*/site-packages/lightvit_mm.pth')
+    pth.unlink()
     return plain, environment(sys.executable, wheel, tmp_path / 'installed')
 
 
