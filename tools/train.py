@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         metavar='CHECKPOINT',
         help='resume from a checkpoint; without CHECKPOINT, from the latest in '
-        'the work dir, or from the start if there is none',
+        'the work dir, or from the beginning if there is none',
     )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(

@@ -169,7 +169,7 @@ PATCHES = (
         'checkpoints.resume_from_good_checkpoints',
         'Resumes from the last checkpoint that is not damaged, in folders that were '
         'moved, and without last_checkpoint.',
-        'mmengine fails, or starts from the start and overwrites checkpoints.',
+        'mmengine fails, or starts from the beginning and overwrites checkpoints.',
         'all of mmengine',
         'mmengine checks what last_checkpoint names',
     ),

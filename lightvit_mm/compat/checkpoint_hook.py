@@ -39,8 +39,9 @@ def start_in_work_dir(module: ModuleType) -> None:
             if others and runner.iter == 0:
                 print_log(
                     f'{others[0].parent} has checkpoints of an earlier run, such as '
-                    f'{others[-1].name}. This run starts from the start and overwrites '
-                    'those with the same names; --resume continues the earlier run',
+                    f'{others[-1].name}. This run starts from the beginning and '
+                    'overwrites those with the same names; --resume continues the '
+                    'earlier run',
                     logger='current',
                     level=logging.WARNING,
                 )

@@ -112,7 +112,7 @@ def _find(folders: RunFolders) -> str | None:
     if last is None:
         if not text and not others:
             print_log(
-                f'{folders.work_dir} has no checkpoint: the run starts from the start',
+                f'{folders.work_dir} has no checkpoint: the run starts at iteration 0',
                 logger='current',
             )
             return None
@@ -149,7 +149,7 @@ def _newest_good(paths: list[Path], damaged: Path | None, work_dir: Path) -> Pat
             return path
     raise CheckpointError(
         f'{work_dir} has no good checkpoint to resume from. Name one with --resume '
-        'FILE, or train from the start in another folder with --work-dir'
+        'FILE, or train from the beginning in another folder with --work-dir'
     )
 
 

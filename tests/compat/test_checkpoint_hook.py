@@ -146,7 +146,7 @@ def test_a_new_run_among_earlier_checkpoints_says_so(tmp_path, caplog):
         runner = make_runner(tmp_path, resume=resume)
         runner.logger.addHandler(caplog.handler)
         runner.train()
-        assert ('starts from the start and overwrites' in caplog.text) == warned
+        assert ('starts from the beginning and overwrites' in caplog.text) == warned
         caplog.clear()
 
 
