@@ -242,8 +242,8 @@ def start(python):
 def plain_and_installed(wheel, tmp_path):
     """Two interpreters; the second one starts with lightvit_mm.pth."""
     plain = environment(sys.executable, wheel, tmp_path / 'plain')
-    for pth in tmp_path.glob('plain/lib/python*/site-packages/*.pth'):
-        pth.unlink()
+    (pth,) = tmp_path.glob('plain/lib/python*/site-packages/lightvit_mm.pth')
+    pth.unlink()
     return plain, environment(sys.executable, wheel, tmp_path / 'installed')
 
 
@@ -253,7 +253,8 @@ def test_start_up_imports_one_module(plain_and_installed, tmp_path):
         set(run(python, '-c', code, folder=tmp_path).split())
         for python in plain_and_installed
     )
-    assert ours - plain == {'lightvit_mm_finder'}
+    # The codec in which Python 3.13 reads the first .pth file, whichever it is.
+    assert ours - plain - {'encodings.utf_8_sig'} == {'lightvit_mm_finder'}
 
 
 @pytest.mark.torture
