@@ -256,7 +256,10 @@ def launch(cfg, work_dir, num_processes):
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    'number',
+    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.torture)],
+)
 def test_workers_survive_a_signal_to_all_processes(number, data, tmp_path):
     cfg = config(data, workers='persistent')
     arguments = send('before_train_iter', 6, number, group=True)
