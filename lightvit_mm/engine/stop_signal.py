@@ -102,18 +102,12 @@ class StopSignalHook(Hook):
             signal.signal(number, handler)
         self._handlers = {}
 
-    def _agreed_signal(self) -> int:
-        """The signal that any process got."""
-        number = torch.tensor(self._signal)
-        all_reduce(number, 'max')
-        return int(number)
-
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs=None
     ) -> None:
         """Stop if there was a signal."""
         self._remove_replaced(runner)
-        if number := self._agreed_signal():
+        if number := _largest(self._signal):
             self._stop(runner, number, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -133,7 +127,7 @@ class StopSignalHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs=None
     ) -> None:
         """Stop if there was a signal."""
-        if batch_idx < self._val_batches and (number := self._agreed_signal()):
+        if batch_idx < self._val_batches and (number := _largest(self._signal)):
             for hook in runner.hooks:
                 # mmpretrain's hook has the option.
                 if isinstance(hook, EMAHook) and getattr(hook, 'evaluate_on_ema', True):
@@ -145,7 +139,7 @@ class StopSignalHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Stop if there was a signal."""
-        if self._handlers and (number := self._agreed_signal()):
+        if self._handlers and (number := _largest(self._signal)):
             self._stop(runner, number, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -178,7 +172,8 @@ class StopSignalHook(Hook):
         regular = _checkpoint_hook(runner)
         if regular is None:
             return 'Nothing was saved, because the run has no CheckpointHook.'
-        if self._saved_iter != iteration:
+        # mmengine's Runner calls before_save_checkpoint in the first process only.
+        if _largest(self._saved_iter) != iteration:
             # By iterations, the regular hook deletes it according to max_keep_ckpts.
             self._saving = regular.by_epoch
             regular = _by_iterations(regular) if regular.by_epoch else regular
@@ -194,15 +189,23 @@ class StopSignalHook(Hook):
         """Remove the checkpoint of the last stop if a later one was saved."""
         if self._replaceable is None or self._saved_iter <= self._replaceable:
             return
-        regular = _checkpoint_hook(runner)
-        path = regular.file_backend.join_path(
-            regular.out_dir, f'iter_{self._replaceable:d}.pth'
-        )
-        if regular.file_backend.isfile(path):
-            regular.file_backend.remove(path)
-        elif regular.file_backend.isdir(path):  # of DeepSpeed
-            regular.file_backend.rmtree(path)
+        if is_main_process():
+            regular = _checkpoint_hook(runner)
+            path = regular.file_backend.join_path(
+                regular.out_dir, f'iter_{self._replaceable:d}.pth'
+            )
+            if regular.file_backend.isfile(path):
+                regular.file_backend.remove(path)
+            elif regular.file_backend.isdir(path):  # of DeepSpeed
+                regular.file_backend.rmtree(path)
         self._replaceable = None
+
+
+def _largest(number: int) -> int:
+    """The largest of the numbers of all processes."""
+    numbers = torch.tensor(number)
+    all_reduce(numbers, 'max')
+    return int(numbers)
 
 
 def _checkpoint_hook(runner: Runner) -> CheckpointHook | None:

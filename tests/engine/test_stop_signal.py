@@ -280,3 +280,31 @@ def test_all_processes_stop_if_one_gets_a_signal(data, tmp_path):
     assert log.count('Stopped by SIGTERM after iteration 2. Saved ') == 1
     assert 'Traceback' not in log
     assert checkpoints(tmp_path) == ['iter_2.pth']
+
+
+def test_all_processes_stop_after_a_regular_checkpoint(data, tmp_path):
+    cfg = config(data, interval=1)
+    arguments = send('before_val_iter', 3, rank=1)
+    cfg.custom_hooks.append(dict(type='SendSignal', **arguments))
+    cfg.custom_imports = dict(imports=['lightvit_mm', __name__])
+    cfg.work_dir = str(tmp_path)
+    cfg.dump(tmp_path / 'run.py')
+    # Without torchrun, which would end a process that waits for the other.
+    command = [sys.executable, ROOT / 'tools/train.py', tmp_path / 'run.py']
+    address = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port(), WORLD_SIZE='2')
+    processes = [
+        subprocess.Popen(
+            [*map(str, command), '--launcher', 'pytorch'],
+            cwd=ROOT,
+            env=environment(
+                PYTHONPATH=str(ROOT), RANK=rank, LOCAL_RANK=rank, **address
+            ),
+        )
+        for rank in ('0', '1')
+    ]
+    try:
+        assert [process.wait(timeout=120) for process in processes] == [143, 143]
+    finally:
+        for process in processes:
+            process.kill()
+    assert checkpoints(tmp_path) == ['epoch_1.pth']
