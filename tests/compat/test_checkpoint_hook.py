@@ -76,8 +76,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     assert last(tmp_path) == 'epoch_2.pth'
     assert error == (
         f'The checkpoint could not be saved: [Errno {errno.EFBIG}] File too large: '
-        f"'{tmp_path}/epoch_3.pth'. The earlier ones are complete. Free the disk or "
-        'correct the folder, then use --resume'
+        f"'{tmp_path}/epoch_3.pth'. Earlier checkpoints are complete. Free disk space "
+        'or check the folder, then use --resume'
     )
     runner = make_runner(
         tmp_path, max_epochs=3, checkpoint=dict(max_keep_ckpts=1), resume=True
