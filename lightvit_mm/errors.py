@@ -57,7 +57,7 @@ class _Report(NamedTuple):
 
     Args:
         message: What is wrong.
-        is_clear: Whether the message is enough to fix it.
+        is_clear: Whether the message is enough to fix the error.
         place: Where it was raised.
         in_users_code: Whether the user's code raised it or called what raised it.
     """

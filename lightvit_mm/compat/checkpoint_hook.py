@@ -118,7 +118,7 @@ def remove_after_saving(module: ModuleType) -> None:
 
 
 def _best(hook: Any) -> dict[str, str | None]:
-    """The best checkpoint per metric; for one metric, mmengine has an attribute."""
+    """The path of the best checkpoint by metric, or by '' if there is one metric."""
     if hook.save_best is None:
         return {}
     if len(hook.key_indicators) == 1:

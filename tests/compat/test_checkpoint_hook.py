@@ -88,7 +88,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
 
 
 def test_a_full_disk_leaves_the_best_checkpoint(tmp_path):
-    """Also if only it is saved."""
+    """Even if no other checkpoint is saved."""
     error = train_on_full_disk(tmp_path, interval=-1, save_last=False)
     assert names(tmp_path) == ['best_score_epoch_2.pth']
     assert 'best_score_epoch_3.pth' in error
