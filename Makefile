@@ -3,7 +3,7 @@
 #   make demo        pre-train, train Mask R-CNN, print the AP table
 #   make test        run all tests
 #   make test-docs   run the commands of README.md and docs/ on small data
-#   make torture     stop and resume training in many ways; takes long
+#   make torture     kill, stop and resume training in many ways; takes long
 #   make lint        check format and style with ruff
 #   make docs        build the site of the documentation
 #   make dist        build and check the source distribution and the wheel

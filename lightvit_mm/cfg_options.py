@@ -147,8 +147,10 @@ def _made_from(path: str, variables: dict, settings: dict) -> list[str]:
     # The whole variable first: parts of it may also be parts of other settings.
     while rest and isinstance(node, (dict, list)):
         key, *rest = rest
-        key = int(key) if isinstance(node, list) else key
-        if isinstance(node, dict) and key not in node:
+        if isinstance(node, list):
+            node = dict(enumerate(node))
+            key = int(key) if key.isdigit() else key
+        if key not in node:
             break
         node = node[key]
         places = [

@@ -253,3 +253,14 @@ def test_modules_of_an_option_are_imported(tmp_path, monkeypatch):
     cfg = Config(dict(model=dict()))
     merge(cfg, {'custom_imports.imports': ['my_dataset']})
     assert sys.modules.pop('my_dataset').__file__ == str(tmp_path / 'my_dataset.py')
+
+
+@pytest.mark.parametrize('index', ['99', '', 'x'])
+def test_no_element_of_a_list_that_only_the_file_uses(index):
+    message = refused(OWN_DATA, f'train_pipeline.{index}')
+    assert 'train_pipeline' in message
+
+
+def test_options_that_contradict_each_other_are_named():
+    with pytest.raises(ValueError, match='model.backbone.arch contradicts model=None'):
+        merge(read(CLASSIFIER), {'model': None, 'model.backbone.arch': 'small'})

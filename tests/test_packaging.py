@@ -253,7 +253,8 @@ def test_start_up_imports_one_module(plain_and_installed, tmp_path):
         set(run(python, '-c', code, folder=tmp_path).split())
         for python in plain_and_installed
     )
-    assert ours - plain == {'lightvit_mm_finder'}
+    # The codec in which Python 3.13 reads the first .pth file, whichever it is.
+    assert ours - plain - {'encodings.utf_8_sig'} == {'lightvit_mm_finder'}
 
 
 @pytest.mark.torture

@@ -3,6 +3,8 @@
 import copy
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Sized
 from typing import Any
@@ -35,11 +37,17 @@ class StopSignalHook(Hook):
     The checkpoint is named ``iter_N.pth`` and saved with the options of
     ``CheckpointHook``; ``last_checkpoint`` names it. The next regular checkpoint of
     the resumed run replaces it. Without a ``CheckpointHook``, nothing is saved.
+
+    Args:
+        timeout: Seconds after a signal. If the run has not begun to save a checkpoint
+            by then, it exits without one. Default: 300.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float = 300) -> None:
+        self.timeout = timeout
+        self._timer: threading.Timer | None = None
         self._signal = 0
         self._received = 0.0
         self._handlers: dict[int, Any] = {}
@@ -68,6 +76,9 @@ class StopSignalHook(Hook):
         now = time.monotonic()
         if not self._signal:
             self._signal, self._received = number, now
+            self._timer = threading.Timer(self.timeout, self._give_up)
+            self._timer.daemon = True
+            self._timer.start()
             if is_main_process():
                 runner.logger.warning(
                     f'Got {signal.Signals(number).name}: the run saves a checkpoint '
@@ -76,6 +87,15 @@ class StopSignalHook(Hook):
         elif now - self._received > _SAME_REQUEST:
             self._restore_handlers()
             signal.raise_signal(number)
+
+    def _give_up(self) -> None:
+        print(
+            f'The run has not stopped within {self.timeout:g} seconds. It exits '
+            'without a checkpoint.',
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(128 + self._signal)
 
     def _restore_handlers(self) -> None:
         for number, handler in self._handlers.items():
@@ -140,6 +160,8 @@ class StopSignalHook(Hook):
         self._replaceable = checkpoint.get('stopped_after')
 
     def _stop(self, runner: Runner, number: int, iteration: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         saved = self._save(runner, iteration)
         # Without it, the others would exit while the first process saves.
         barrier()

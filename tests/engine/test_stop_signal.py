@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,25 @@ def test_a_second_signal_has_its_usual_effect_at_once(data, tmp_path):
     finally:
         signal.signal(signal.SIGTERM, handler)
     assert checkpoints(tmp_path) == []
+
+
+@HOOKS.register_module()
+class Hang(Hook):
+    def before_train_iter(self, runner, **_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+
+
+def test_a_run_that_does_not_stop_exits(data, tmp_path, monkeypatch, capfd):
+    codes = []
+    monkeypatch.setattr(os, '_exit', codes.append)
+    cfg = config(data)
+    cfg.default_hooks.stop_signal.timeout = 0.5
+    cfg.custom_hooks.append(dict(type='Hang'))
+    with pytest.raises(SystemExit):
+        train(cfg, tmp_path)
+    assert codes == [143]
+    assert 'has not stopped within 0.5 seconds' in capfd.readouterr().err
 
 
 def test_a_run_without_checkpoints_stops_without_one(data, tmp_path, capfd):
