@@ -8,8 +8,8 @@
 #   make docs        build the site of the documentation
 #   make dist        build and check the source distribution and the wheel
 #   make venv        only make the environment of demo and the tests
-#   make locks       update requirements/locks/ after the pins have changed
-#   make licenses    update docs/licenses.md after the pins have changed
+#   make locks       update requirements/locks/ after changing the pins
+#   make licenses    update docs/licenses.md after changing the pins
 #   make audit       look for known vulnerabilities in the pinned packages
 #   make clean       delete the environments and what was built
 #

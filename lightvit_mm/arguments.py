@@ -1,7 +1,7 @@
 """Checks of the arguments of the classes that a config names.
 
-Each class lists its arguments and their kinds once, in :func:`checked`. All errors
-have the form "CLASS: NAME=VALUE should be ...".
+Each class lists the kinds of its arguments once, in :func:`checked`. All errors have
+the form "CLASS: NAME=VALUE should be ...".
 """
 
 import functools
@@ -22,9 +22,9 @@ class Kind(NamedTuple):
     """What a value should be.
 
     Args:
-        expected: In words, after "should be".
+        expected: The words after "should be" in an error.
         accepts: Whether a value is of this kind.
-        convert: Gives an accepted value the type that the class expects.
+        convert: Converts an accepted value to the type that the class expects.
     """
 
     expected: str
@@ -37,7 +37,7 @@ def _is_number(value: Any, kind: type) -> bool:
 
 
 def integer(least: float = -math.inf, most: float = math.inf) -> Kind:
-    """An integer of Python or NumPy, but no bool and no 7.0."""
+    """A Python or NumPy integer; bools and floats such as 7.0 do not count."""
     limits = [f'>= {least}'] * (least > -math.inf) + [f'<= {most}'] * (most < math.inf)
     return Kind(
         f'an integer {" and ".join(limits)}'.rstrip(),
@@ -47,7 +47,7 @@ def integer(least: float = -math.inf, most: float = math.inf) -> Kind:
 
 
 def number(expected: str, fits: Callable[[float], bool]) -> Kind:
-    """A finite number."""
+    """A finite number that fits a condition."""
     return Kind(
         expected,
         lambda value: _is_number(value, Real) and _is_finite(value) and fits(value),
@@ -58,7 +58,7 @@ def number(expected: str, fits: Callable[[float], bool]) -> Kind:
 def _is_finite(value: Real) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer that no float can hold
+    except OverflowError:  # an integer that is too large for a float
         return False
 
 
@@ -74,7 +74,7 @@ def one_of(*values: str | int) -> Kind:
 
 
 def each(kind: Kind, least: int = 1) -> Kind:
-    """A list, a tuple or an array with entries of one kind; becomes a tuple."""
+    """A list, tuple or array of entries of one kind; it is converted to a tuple."""
 
     def accepts(value: Any) -> bool:
         is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
@@ -103,7 +103,7 @@ DICT = Kind('a dict', lambda value: isinstance(value, dict))
 CONFIG = Kind("a dict with the key 'type'", lambda x: DICT.accepts(x) and 'type' in x)
 INIT_CFG = Kind(
     "a dict with the key 'type', a list of them, or None",
-    # mmengine takes an empty one for None.
+    # mmengine treats an empty dict like None.
     lambda value: (
         value is None
         or (DICT.accepts(value) and not value)
@@ -113,21 +113,21 @@ INIT_CFG = Kind(
 )
 
 
-def require(owner: str, is_fit: bool, given: str, expected: str) -> None:
-    """Raise a ValueError unless what was given to a class fits."""
-    if not is_fit:
+def require(owner: str, is_valid: bool, given: str, expected: str) -> None:
+    """Raise a ValueError unless an argument of a class is valid."""
+    if not is_valid:
         raise ValueError(f'{owner}: {given} should be {expected}')
 
 
 def check(
     owner: str, values: Mapping[str, Any], kinds: Mapping[str, Kind]
 ) -> dict[str, Any]:
-    """The values as their kinds convert them; those without a kind stay.
+    """Check values and convert them; those without a kind stay as they are.
 
     Args:
         owner: The class that gets the values.
-        values: Values by their names.
-        kinds: Kinds by names.
+        values: Values by name.
+        kinds: Kinds by name.
 
     Raises:
         ValueError: If a value is of another kind.
@@ -145,8 +145,8 @@ def check(
 def reject_unknown(owner: str, names: Iterable[str], known: Sequence[str]) -> None:
     """Raise a TypeError that lists the arguments of a class if any is unknown.
 
-    Python's own error names the wrong argument, but not the right ones, and no
-    editor completes the names in a config.
+    Python's own error names the wrong argument, but not the known ones, and editors
+    do not complete names in configs.
     """
     for name in names:
         if name not in known:
@@ -162,7 +162,7 @@ def checked(**kinds: Kind) -> Callable[[F], F]:
     An ``__init__`` with ``**kwargs`` also takes the arguments of the base classes.
 
     Args:
-        kinds: Kinds by the names of arguments. The others are not checked.
+        kinds: Kinds by argument name. Other arguments are not checked.
     """
 
     def decorate(function: F) -> F:
@@ -194,7 +194,7 @@ def _inits_above(args: Sequence[Any], owner: str) -> list[Callable]:
 
 
 def _names(*functions: Callable) -> list[str]:
-    """Arguments of functions, each of which passes its ``**kwargs`` to the next."""
+    """Arguments of functions that pass their ``**kwargs`` to the next one."""
     names: list[str] = []
     for function in functions:
         parameters = inspect.signature(function).parameters.values()

@@ -69,7 +69,7 @@ def _check_parents(path: str, options: Mapping[str, Any]) -> None:
         if parent in options and not isinstance(options[parent], dict):
             raise ValueError(
                 f'--cfg-options {path} contradicts {parent}={short(options[parent])}: '
-                'leave out one of them'
+                'remove one of them'
             )
 
 
@@ -80,7 +80,7 @@ def _import(custom_imports: Any) -> None:
     except (TypeError, ImportError) as error:
         raise ValueError(
             f'--cfg-options custom_imports={short(custom_imports)}: {error}. It should '
-            'be a dict with the list of modules imports'
+            "be a dict with the key 'imports', a list of modules"
         ) from error
 
 

@@ -119,7 +119,7 @@ def run_config(args: argparse.Namespace) -> Config:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a complete config: that of ``runner_type``, or mmengine's.
 
-    It raises whatever the classes that the config names raise.
+    Errors of the classes that the config names are raised unchanged.
     """
     runner = own_data_runner(cfg)
     if runner is not None:

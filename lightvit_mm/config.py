@@ -52,9 +52,10 @@ def read_config(name: str) -> Config:
         return Config.fromfile(path)
     except Exception as error:
         file, line = _place(error)
-        # These say what is missing, such as a config to inherit from.
+        # These already say what is missing, such as a base config.
         is_clear = isinstance(error, (OSError, ModuleNotFoundError)) and line is None
-        if is_clear or file is None:  # None: in a module of custom_imports
+        # Without a file, the error is in a module of custom_imports.
+        if is_clear or file is None:
             raise
         place = file if line is None else f'{file}, line {line}'
         kind = '' if isinstance(error, SyntaxError) else f'{type(error).__name__}: '
@@ -63,10 +64,10 @@ def read_config(name: str) -> Config:
 
 
 def _place(error: Exception) -> tuple[str | None, int | None]:
-    """File and line of an error in a config, if it is in one."""
+    """File and line of an error, or None if it is not in a config."""
     file = line = None
     for frame, number in traceback.walk_tb(error.__traceback__):
-        # mmengine parses configs without their names.
+        # mmengine parses configs without file names.
         if frame.f_code.co_name in _PARSERS:
             file = frame.f_locals['filename']
         elif frame.f_code.co_filename == file:
@@ -228,7 +229,7 @@ def set_num_classes(cfg: Config, num_classes: int) -> None:
 def check_class_weights(cfg: Config) -> None:
     """Check that each loss of a classifying head has one weight per class.
 
-    mmdet's softmax takes one more, for the background.
+    mmdet's softmax loss takes one more, for the background.
 
     Raises:
         ValueError: If a ``class_weight`` is too short or too long.
@@ -246,5 +247,5 @@ def check_class_weights(cfg: Config) -> None:
                     raise ValueError(
                         f'{place}.{key} has {len(weights)} values in class_weight; '
                         f'expected {expected}: one for each of {slot.num_classes} '
-                        'classes' + ', then the background' * background
+                        'classes' + ' and one for the background' * background
                     )

@@ -1,4 +1,4 @@
-"""Errors of the tools: one line for the user, the traceback for the log file."""
+"""Errors of the tools: one line on the terminal, the traceback in the log file."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ _MAX_CHARS = 600
 _OURS = (str(Path(__file__).parent), str(ROOT / 'tools'))
 _STANDARD_LIBRARY = sysconfig.get_path('stdlib')
 _CALL = re.compile(
-    # Python marks parts of the code in lines below it, which are indented, too.
+    # The indented lines below the code are Python's markers of parts of it.
     r'^ +File "(?P<file>.+)", line (?P<line>\d+).*\n'
     r'(?: {4,}(?P<code>.*)\n)?(?: {4,}.*\n)*',
     re.MULTILINE,
@@ -33,9 +33,9 @@ _CALL = re.compile(
 def short_errors() -> Iterator[None]:
     """Exit with one line on an error, and append its traceback to the log file.
 
-    An error in code of the user, such as a dataset class, keeps its traceback on
-    the terminal. So does every error if ``LIGHTVIT_MM_TRACEBACK`` is set in the
-    environment.
+    The terminal shows the traceback of errors in the user's code, such as a dataset
+    class. If the environment variable ``LIGHTVIT_MM_TRACEBACK`` is set, it shows the
+    traceback of every error.
     """
     try:
         yield
@@ -53,13 +53,13 @@ def short_errors() -> Iterator[None]:
 
 
 class _Report(NamedTuple):
-    """What a user needs to know of an error.
+    """What a user needs to know about an error.
 
     Args:
         message: What is wrong.
-        is_clear: Whether the message is all that helps.
+        is_clear: Whether the message is enough to fix the error.
         place: Where it was raised.
-        in_users_code: Whether the user's own code called what raised it.
+        in_users_code: Whether the user's code raised it or called what raised it.
     """
 
     message: str
@@ -79,12 +79,12 @@ def _report(error: Exception, trace: str) -> _Report:
         # str() of a KeyError is quoted.
         is_text = isinstance(error, KeyError) and ' ' in str(error)
         message = error.args[0] if is_text else str(error)
-    # An explicit error of this package has a message for users.
+    # Errors that this package raises itself have messages for users.
     code = last['code'] or ''
     is_clear = last['file'].startswith(_OURS) and code.startswith('raise ')
     in_users_code = not is_clear and any(_is_users(call['file']) for call in calls)
     if isinstance(error, OSError):
-        # Others do not say which file, such as one for a full disk.
+        # Others, such as that for a full disk, do not name the file.
         is_clear = is_clear or error.filename is not None or error.errno is None
     if not is_clear:
         message = ' '.join(f'{kind}: {message or code}'.split())
@@ -111,7 +111,7 @@ def _place(error: Exception, last: re.Match) -> str:
 
 
 def _append_to_log(trace: str) -> str | None:
-    """Append a traceback to the log file of the run; its path, if there is one."""
+    """Append a traceback to the log file of the run, if any, and return its path."""
     for handler in MMLogger.get_current_instance().handlers:
         if isinstance(handler, logging.FileHandler):
             with suppress(OSError):  # such as a full disk

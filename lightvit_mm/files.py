@@ -43,13 +43,13 @@ def is_hidden(name: str) -> bool:
 
 def is_below(path: Path, folder: Path) -> bool:
     """Whether a path is a folder or lies in it."""
-    # Path.resolve fails for links in circles.
+    # Path.resolve fails for circular links.
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def is_image(name: str) -> bool:
     """Whether a file of this name is an image."""
-    # Writers of images find no suffix in a name such as ..jpg.
+    # Libraries that write images find no suffix in names such as ..jpg.
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
@@ -111,7 +111,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: If it cannot be read, is a pipe or a device, or does not fit into
-            the memory.
+            memory.
         ValueError: If it is not JSON, or is nested too deeply.
     """
     check_is_file(path)
@@ -142,9 +142,9 @@ def written_whole(path: Path, *suffixes: str) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file; on return, its new content is on the disk.
+    """Replace a file; when this returns, the new content is on the disk.
 
-    If it fails, or the process or the machine stops, the old content stays.
+    If writing fails, or the process or machine stops, the file keeps its old content.
 
     Raises:
         OSError: If the disk is full, or the folder cannot be written to.
@@ -155,7 +155,7 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        # A full disk is reported without a name.
+        # The error for a full disk does not name the file.
         name = error.filename or str(path)
         raise OSError(error.errno, error.strerror, name) from error
 
@@ -193,7 +193,7 @@ def remove_drafts(path: Path) -> None:
 def remove_all_drafts(folder: Path) -> None:
     """Remove all drafts in a folder that killed processes left behind.
 
-    Call it only where no other process can be writing to the folder.
+    Call it only if no other process can be writing to the folder.
     """
     for draft in folder.glob(f'{_PREFIX}*'):
         shutil.rmtree(draft)

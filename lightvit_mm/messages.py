@@ -1,4 +1,4 @@
-"""Parts of messages: values, lists, names close to a mistyped one, safe characters."""
+"""Parts of messages: values, lists, similar names, safe characters."""
 
 import difflib
 import reprlib
@@ -10,7 +10,7 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 
 def short(value: object) -> str:
-    """A value as in code, in one line and without the middle of a long one."""
+    """A value as in code, in one line; long values are shortened in the middle."""
     return printable(' '.join(_SHORT.repr(value).split()))
 
 
@@ -28,7 +28,7 @@ def close_to(name: str, known: Sequence[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """A text whose control characters, which a terminal obeys, are escaped."""
+    """A text with escaped control characters, so that it cannot control a terminal."""
     return ''.join(
         char if char.isprintable() or char in '\n\t' else ascii(char)[1:-1]
         for char in text

@@ -31,9 +31,9 @@ MapLocation = str | torch.device | Callable | dict
 
 UNSAFE_VARIABLE = 'LIGHTVIT_MM_UNSAFE_LOAD'
 
-TIMEOUT = 60  # seconds that a server may send nothing
+TIMEOUT = 60  # seconds without data after which a download fails
 
-# Files of these hosts have unique names, and users may have them already.
+# Files on these hosts have unique names, and users may already have them.
 _OWN_NAMES = ('download.openmmlab.com', 'download.pytorch.org')
 
 # Earlier versions know no safe classes but their own, and are less strict.
@@ -75,7 +75,7 @@ def read(
         file: What ``torch.save`` wrote: a path, or a file that is open at its start.
         map_location: As for ``torch.load``.
         name: Name for error messages, by default the path.
-        mmap: Whether the tensors of a path stay on the disk until they are used.
+        mmap: Whether to leave tensors on the disk until they are used; needs a path.
 
     Returns:
         What was saved. It holds tensors, plain values and mmengine's training
@@ -122,7 +122,7 @@ def read(
 
 
 def check_sums(path: Path) -> None:
-    """Compare the checksums in a checkpoint with its bytes, as torch.load does not.
+    """Compare the checksums in a checkpoint with its bytes, unlike torch.load.
 
     Raises:
         OSError: If the file cannot be opened.
@@ -139,12 +139,12 @@ def check_sums(path: Path) -> None:
             raise _explain(error, str(path)) from error
     if damaged is not None:
         raise CheckpointError(
-            f'{path} is damaged: the bytes of {damaged} do not have its checksum'
+            f'{path} is damaged: the checksum of {damaged} does not match'
         )
 
 
 def _check_format(file: BinaryIO, name: str) -> bool:
-    """Whether a checkpoint is a zip archive, which has checksums."""
+    """Check the format; return whether it is a zip archive, which has checksums."""
     start = file.read(16)
     # torch.save writes zip archives, and wrote pickles before PyTorch 1.6.
     is_zip = start.startswith(b'PK\x03\x04')
@@ -339,7 +339,7 @@ def _limited_wait() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # urllib wraps it if there is no connection yet.
+        # While it connects, urllib wraps the error.
         if isinstance(getattr(error, 'reason', error), TimeoutError):
             raise TimeoutError(
                 f'the server sent nothing for {TIMEOUT} seconds'
@@ -357,9 +357,9 @@ def load_url(
 ) -> Any:
     """Stands for ``torch.hub.load_state_dict_from_url``.
 
-    A download is kept in a folder of its address, because torch.hub would take
-    another file of the same name for it. Those of OpenMMLab and PyTorch have
-    unique names; they stay where torch.hub keeps them.
+    Each address has its own folder, because torch.hub confuses files of the same
+    name. Files of OpenMMLab and PyTorch have unique names and stay where torch.hub
+    keeps them.
 
     Args:
         url: Address of a checkpoint.
@@ -371,7 +371,7 @@ def load_url(
         What was saved, as of :func:`read`.
 
     Raises:
-        CheckpointError: As of :func:`fetch`.
+        CheckpointError: As for :func:`fetch`.
     """
     address = urlparse(url)
     name = os.path.basename(address.path)

@@ -16,14 +16,14 @@ from .safe_load import UNSAFE_VARIABLE, RefusedError, read
 def load_pickle(file: BinaryIO, **options: Any) -> Any:
     """Read a pickle of plain values, arrays, tensors and ``InstanceData``.
 
-    OpenMMLab's results of a test and its proposals hold nothing else.
+    OpenMMLab's test results and proposals contain nothing else.
 
     Args:
         file: An open file.
-        options: Those of ``pickle.load``.
+        options: Options of ``pickle.load``.
 
     Raises:
-        RefusedError: If it may carry code.
+        RefusedError: If it may contain code.
         ValueError: If it is damaged or not a pickle.
     """
     try:
@@ -45,7 +45,7 @@ def load_yaml(file: TextIO) -> Any:
         file: An open file.
 
     Raises:
-        RefusedError: If it may carry code.
+        RefusedError: If it may contain code.
         ValueError: If it is not YAML, or is nested too deeply.
     """
     try:
@@ -57,7 +57,7 @@ def load_yaml(file: TextIO) -> Any:
 
 
 def _name(file: Any, kind: str) -> str:
-    # mmengine reads a file first, then decodes a buffer without a name.
+    # mmengine reads the file first and decodes a buffer, which has no name.
     return getattr(file, 'name', f'The {kind} file')
 
 
@@ -72,12 +72,12 @@ def _refusal(name: str, what: str) -> RefusedError:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stands for ``codecs.encode``, to which an encoding may be any module."""
+    """Replaces ``codecs.encode``, whose encoding can name any module."""
     return text.encode({'latin1': 'latin1'}[encoding])
 
 
 def _load_storage(data: bytes) -> Any:
-    """Stands for ``torch.storage._load_from_bytes``, which executes code."""
+    """Replaces ``torch.storage._load_from_bytes``, which executes code."""
     return read(BytesIO(data), name='A tensor in a pickle')
 
 
@@ -98,7 +98,7 @@ _SAFE = {
     ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
     ('torch.storage', '_load_from_bytes'): _load_storage,
 }
-# NumPy 2 renamed the modules; a pickle has the name that its writer knew.
+# NumPy 2 renamed the modules; older pickles contain the old names.
 for _core in ('numpy.core', 'numpy._core'):
     _SAFE[f'{_core}.multiarray', '_reconstruct'] = np.empty(0).__reduce__()[0]
     _SAFE[f'{_core}.multiarray', 'scalar'] = np.float64().__reduce__()[0]
@@ -122,7 +122,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """Knows tuples too, because mmengine writes them."""
+    """PyYAML's safe loader, plus tuples, which mmengine writes."""
 
     def construct_tuple(self, node: yaml.Node) -> tuple:
         return tuple(self.construct_sequence(node, deep=True))

@@ -1,4 +1,4 @@
-"""Read files and folders that strangers made: no wait and no endless loop."""
+"""Read untrusted files and folders without endless waits and loops."""
 
 import json
 import math
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 MAX_VISITS = 10  # of one folder, through symbolic links
-# Memory that reading takes, per byte of a JSON file. Measured: 2.5 for masks as
-# run-length codes, 6 for boxes and polygons.
+# Bytes of memory to read one byte of a JSON file, at least. Measured: 2.5 for masks as
+# run-length encodings, 6 for boxes and polygons.
 JSON_FACTOR = 2.5
 
 
 def check_is_file(path: str | Path) -> None:
-    """Raise an OSError for pipes and devices, which reading would wait for.
+    """Raise an OSError for pipes and devices, where reading could wait forever.
 
     Missing files and folders pass; opening them has its own error.
     """
-    # Each image of a training passes here, with one look at the file system.
+    # This runs for each training image, so it should need one system call only.
     if os.path.isfile(path):
         return
     if os.path.exists(path) and not os.path.isdir(path):
@@ -30,7 +30,7 @@ def check_is_file(path: str | Path) -> None:
 def check_fits_memory(path: str | Path, needed: float) -> None:
     """Raise an OSError if reading a file needs more memory than this machine has.
 
-    The system would kill the process.
+    Otherwise, the system would kill the process.
 
     Args:
         path: The file.
@@ -45,7 +45,7 @@ def check_fits_memory(path: str | Path, needed: float) -> None:
 
 
 def check_json_fits_memory(path: str | Path) -> None:
-    """As :func:`check_fits_memory`, for a JSON file."""
+    """:func:`check_fits_memory` for a JSON file."""
     check_fits_memory(path, JSON_FACTOR * os.path.getsize(path))
 
 
@@ -55,7 +55,7 @@ def _memory() -> float:
     # Windows has no sysconf.
     with suppress(AttributeError, ValueError):
         memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    # The limit of a container; 'max' is none.
+    # The limit of a container; 'max' means no limit.
     with suppress(OSError, ValueError):
         memory = min(memory, int(Path('/sys/fs/cgroup/memory.max').read_text()))
     return memory

@@ -1,7 +1,7 @@
 """Updates the table of docs/licenses.md from the packages installed here.
 
-Rows of pinned packages that are not installed here stay as they are: each stack
-has packages that the other lacks, and some are for one system or Python only.
+Rows of pinned packages that are not installed here stay unchanged: each stack has
+packages that the other lacks, and some are for one system or Python version only.
 """
 
 import importlib.metadata
@@ -22,7 +22,7 @@ def read_pins() -> dict[str, str]:
 
 
 def license_of(name: str) -> str:
-    """What the metadata of an installed package states, in its words."""
+    """The license that the metadata of an installed package states, unchanged."""
     metadata = importlib.metadata.metadata(name)
     stated = metadata.get('License', '').strip()
     classifiers = [

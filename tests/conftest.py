@@ -28,7 +28,7 @@ os.environ['OFFLINE_LOG'] = ATTEMPTS.name
 
 @pytest.fixture(autouse=True)
 def no_network():
-    """Fails a test that tries to reach another machine, also in a child process."""
+    """Fails tests that try to reach other machines, even in a child process."""
     yield
     ATTEMPTS.seek(0)
     attempts = ATTEMPTS.read()

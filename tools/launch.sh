@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # tools/launch.sh SCRIPT GPUS ARGUMENTS...
 # Runs a script of this folder with torchrun, one process per GPU. dist_train.sh
-# and dist_test.sh call it. MAX_RESTARTS in the environment, default 0, is the number
-# of times that all processes start again after one has failed.
+# and dist_test.sh call it. If a process fails, torchrun restarts all of them, up to
+# MAX_RESTARTS times (an environment variable, default 0).
 set -euo pipefail
 if [[ ! ${2:-} =~ ^[1-9][0-9]*$ ]]; then
     echo "The number of GPUs should be a positive integer, got '${2:-}'." >&2

@@ -46,7 +46,7 @@ def main() -> None:
     # tested with random weights.
     cfg.load_from = None
     cfg.resume = False
-    # It shards models to train them, and loads no weights before.
+    # FlexibleRunner shards models for training and loads no weights before that.
     if cfg.get('runner_type') == 'FlexibleRunner':
         cfg.runner_type = 'Runner'
     if args.show or args.show_dir:

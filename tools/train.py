@@ -39,8 +39,8 @@ def main() -> None:
     hooks = [hook.get('type') for hook in cfg.get('custom_hooks') or []]
     if 'EMAHook' in hooks and cfg.get('runner_type') == 'FlexibleRunner':
         raise SystemExit(
-            f'EMAHook needs whole weights, which {cfg.strategy.type} does not keep: '
-            'leave out one of them'
+            f'EMAHook does not work with {cfg.strategy.type}, which does not keep '
+            'whole weights: remove one of them'
         )
     if args.resume is not None:
         cfg.resume = True

@@ -24,7 +24,7 @@ class Patch(NamedTuple):
 
     Args:
         module: The patch is applied as soon as this module is imported.
-        function: FILE.FUNCTION in this folder, which takes that module.
+        function: FILE.FUNCTION in this folder; it gets that module.
         what: What it does.
         why: Why it is needed.
         versions: The versions that need it.
@@ -67,18 +67,18 @@ PATCHES = (
     Patch(
         'mmengine.fileio.backends.local_backend',
         'files.refuse_endless',
-        'Refuses pipes and devices in place of files, and JSON larger than the memory.',
-        'Training would wait for their content forever, or be killed.',
+        'Refuses pipes, devices, and JSON files that do not fit into memory.',
+        'Training would wait forever for their content, or be killed.',
         'all of mmengine',
-        'mmengine opens only files that it can read',
+        'mmengine refuses them',
     ),
     Patch(
         'mmengine.fileio.handlers.pickle_handler',
         'files.unpickle_safely',
-        'Refuses code in pickles: annotations, proposals and results of test.py.',
+        'Refuses code in pickles, such as annotations and results of test.py.',
         'mmengine executes it.',
         'all of mmengine',
-        'mmengine restricts what a pickle may hold',
+        'mmengine restricts what a pickle may contain',
     ),
     Patch(
         'mmengine.fileio.handlers.yaml_handler',
@@ -86,13 +86,13 @@ PATCHES = (
         'Refuses code in YAML files.',
         'mmengine executes it.',
         'all of mmengine',
-        'mmengine uses the safe loader of PyYAML',
+        "mmengine uses PyYAML's safe loader",
     ),
     Patch(
         'mmengine.logging.logger',
         'logs.escape_control_characters',
         'Escapes control characters in log messages.',
-        'Names of classes and files can hold them, and a terminal obeys them.',
+        'Names of classes and files may contain them and could control the terminal.',
         'all of mmengine',
         'mmengine escapes them',
     ),
@@ -100,10 +100,10 @@ PATCHES = (
         Patch(
             module,
             f'files.{function}',
-            f'Names the {what} that cannot be read.',
-            'OpenCV raises errors without the path, or none at all.',
+            f'Adds the path to errors about a {what} that cannot be read.',
+            "OpenCV's errors lack the path, or OpenCV raises none.",
             f'all of {module.partition(".")[0]}',
-            f'{module.partition(".")[0]} names it',
+            f'{module.partition(".")[0]} names the path',
         )
         for module, function, what in (
             ('mmcv.transforms.loading', 'name_image', 'image'),
@@ -113,10 +113,10 @@ PATCHES = (
     Patch(
         'mmengine.fileio.backends.local_backend',
         'files.write_files_whole',
-        'Writes a checkpoint to a draft that replaces it when it is complete.',
-        'A process that is killed, or a full disk, leaves half a checkpoint.',
+        'Writes a checkpoint to a temporary file, then renames it.',
+        'A killed process or a full disk leaves an incomplete checkpoint.',
         'all of mmengine',
-        'mmengine writes to a temporary file',
+        'mmengine writes to a temporary file first',
     ),
     Patch(
         'mmengine.runner.checkpoint',
@@ -139,36 +139,37 @@ PATCHES = (
         Patch(
             module,
             'hooks.turn_off_any',
-            'Lets default_hooks=dict(NAME=None) turn off a hook of any name.',
-            'mmengine fails with names that are not its own, such as exact_resume.',
+            'Lets default_hooks=dict(NAME=None) turn off any hook.',
+            'mmengine fails for hooks other than its own, such as exact_resume.',
             'all of mmengine',
-            'mmengine leaves out each hook that is None',
+            'mmengine skips every hook that is None',
         )
         for module in ('mmengine.runner.runner', 'mmengine.runner._flexible_runner')
     ),
     Patch(
         'mmengine.hooks.checkpoint_hook',
         'checkpoint_hook.start_in_work_dir',
-        'Lets a resumed run delete only checkpoints in its own folder. Warns if a run '
-        'overwrites others. Removes what killed processes were writing.',
-        'It deletes the best checkpoint that the resumed file names, anywhere.',
+        'Lets a resumed run delete checkpoints in its own folder only. Warns if a run '
+        'overwrites others. Removes temporary files of killed processes.',
+        'mmengine deletes the best checkpoint that the resumed file names, wherever '
+        'it is.',
         'all of mmengine',
         'mmengine checks the path and the folder',
     ),
     Patch(
         'mmengine.hooks.checkpoint_hook',
         'checkpoint_hook.remove_after_saving',
-        'Removes earlier checkpoints only when a new one is complete.',
-        'If the process is killed or the disk is full, nothing is left with '
-        'max_keep_ckpts=1 or save_best.',
+        'Removes earlier checkpoints only when the new one is complete.',
+        'With max_keep_ckpts=1 or save_best, no checkpoint is left if the process is '
+        'killed or the disk is full.',
         'all of mmengine',
-        'mmengine saves first and writes last_checkpoint as a whole',
+        'mmengine saves before it deletes, and writes last_checkpoint atomically',
     ),
     Patch(
         'mmengine.runner.runner',
         'checkpoints.resume_from_good_checkpoints',
-        'Resumes from the last checkpoint that is not damaged, in folders that were '
-        'moved, and without last_checkpoint.',
+        'Resumes from the last checkpoint that is not damaged, even if the folder was '
+        'moved or last_checkpoint is missing.',
         'mmengine fails, or starts from the beginning and overwrites checkpoints.',
         'all of mmengine',
         'mmengine checks what last_checkpoint names',
@@ -184,12 +185,12 @@ PATCHES = (
     Patch(
         'mmengine.hooks.ema_hook',
         'ema.average_once',
-        'Lets EMAHook average the model inside of test-time augmentation, and keep '
-        'the average of a training for the test after it.',
-        'It compares names of weights with those of the augmented model, and starts '
-        'a new average with each run.',
+        'Lets EMAHook work with test-time augmentation, and test the average that '
+        'training has computed.',
+        'The hook takes the names of weights from the wrapper for augmentation, and '
+        'starts a new average in each run.',
         'all of mmengine',
-        'mmengine does this',
+        'mmengine averages the wrapped model, once',
     ),
     *(
         Patch(
@@ -198,7 +199,7 @@ PATCHES = (
             'Lets EMAHook take a checkpoint that is loaded before the run starts.',
             'test.py loads the checkpoint first; the hook fails without its average.',
             f'all of {module.partition(".")[0]}',
-            'EMAHook creates its average when it needs it',
+            'EMAHook creates its average when a checkpoint is loaded',
         )
         for module in ('mmengine.hooks.ema_hook', 'mmpretrain.engine.hooks.ema_hook')
     ),
@@ -213,7 +214,7 @@ PATCHES = (
     Patch(
         'deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine',
         'deepspeed.load_safely',
-        'Reads checkpoints of DeepSpeed without executing code.',
+        "Reads DeepSpeed's checkpoints without executing code.",
         'DeepSpeed executes it.',
         'all of DeepSpeed',
         'DeepSpeed loads with weights_only=True',
@@ -237,19 +238,19 @@ PATCHES = (
     Patch(
         'torch.distributed.rendezvous',
         'restarts.separate_attempts',
-        'Lets processes find each other after torchrun --max-restarts.',
-        'They find the addresses of the processes that have ended, and wait.',
+        'Lets processes connect after a restart by torchrun --max-restarts.',
+        'They read the addresses of the ended processes and wait forever.',
         'PyTorch 2.11',
-        'PyTorch creates a store, or a prefix, for each attempt',
+        'PyTorch creates a store or a prefix per restart',
     ),
     Patch(
         'torch.utils.data._utils.worker',
         'workers.end_cleanly',
-        'Lets workers obey signals of their parent only, and pass on their errors.',
-        'Ctrl-C and schedulers signal all processes: workers would end before the '
+        'Lets only the main process stop workers, and reports their errors to it.',
+        'Ctrl-C and schedulers signal all processes, so workers would end before the '
         'checkpoint is saved. With a full /dev/shm, training would wait forever.',
         'all of PyTorch',
-        'PyTorch passes errors of the queue on, and lets the parent end its workers',
+        'PyTorch reports errors of the queue and lets only the parent end workers',
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Patches of mmengine's CheckpointHook, which lose no checkpoint."""
+"""Patches that keep mmengine's CheckpointHook from losing checkpoints."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from ..safe_load import CheckpointError
 
 
 def start_in_work_dir(module: ModuleType) -> None:
-    """Let a run delete only its own checkpoints, and drafts of killed processes.
+    """Let a run delete only its own checkpoints and what killed processes left.
 
     Args:
         module: ``mmengine.hooks.checkpoint_hook``.
@@ -28,7 +28,7 @@ def start_in_work_dir(module: ModuleType) -> None:
 
     def before_train_in_work_dir(self, runner) -> None:
         folders = run_folders(runner)
-        # They come from the checkpoint and name files to delete.
+        # These steps come from the checkpoint and name files to delete.
         info = runner.message_hub.runtime_info
         steps = info.get('keep_ckpt_ids', [])
         info['keep_ckpt_ids'] = [step for step in steps if isinstance(step, int)]
@@ -79,8 +79,8 @@ def remove_after_saving(module: ModuleType) -> None:
             steps = [*(kept for kept in self.keep_ckpt_ids if kept != step), step]
             outdated = steps[: -self.max_keep_ckpts]
             self.keep_ckpt_ids = deque(steps, self.max_keep_ckpts)
-            # With those to remove: a run that is killed before removes them when it
-            # is resumed.
+            # This includes the outdated ones. If the run is killed before it removes
+            # them, the resumed run does.
             runner.message_hub.update_info('keep_ckpt_ids', steps)
         with _explained():
             runner.save_checkpoint(
@@ -94,7 +94,7 @@ def remove_after_saving(module: ModuleType) -> None:
                 backend_args=self.backend_args,
                 **self.args,
             )
-            barrier()  # With FSDP and DeepSpeed, each process can save a part.
+            barrier()  # With FSDP and DeepSpeed, each process may save a part.
             if is_main_process():
                 write_whole(Path(runner.work_dir, POINTER), str(path).encode())
                 for old in outdated:
@@ -103,7 +103,7 @@ def remove_after_saving(module: ModuleType) -> None:
 
     def save_best_then_remove(self, runner, metrics: dict) -> None:
         before = _best(self)
-        # The original would remove them first.
+        # With paths set, the original would remove them before it saves.
         _set_best(self, dict.fromkeys(before))
         with _explained():
             save_best(self, runner, metrics)
@@ -118,7 +118,7 @@ def remove_after_saving(module: ModuleType) -> None:
 
 
 def _best(hook: Any) -> dict[str, str | None]:
-    """The best checkpoint by metric; mmengine has one attribute for a single metric."""
+    """The path of the best checkpoint by metric, or by '' if there is one metric."""
     if hook.save_best is None:
         return {}
     if len(hook.key_indicators) == 1:
@@ -137,7 +137,7 @@ def _remove(path: str, hook: Any) -> None:
     backend = hook.file_backend
     if backend.isfile(path):
         backend.remove(path)
-    elif backend.isdir(path):  # as of DeepSpeed
+    elif backend.isdir(path):  # DeepSpeed's checkpoints
         backend.rmtree(path)
 
 
@@ -147,6 +147,6 @@ def _explained() -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(
-            f'The checkpoint could not be saved: {error}. The earlier ones are '
-            'complete. Free the disk or correct the folder, then use --resume'
+            f'The checkpoint could not be saved: {error}. Earlier checkpoints are '
+            'complete. Free disk space or check the folder, then use --resume'
         ) from error

@@ -1,4 +1,4 @@
-"""Patches that let mmengine load checkpoints, safely, by address and if damaged."""
+"""Patches of how mmengine loads checkpoints: safely, by address, undamaged ones."""
 
 from types import ModuleType
 
@@ -34,7 +34,7 @@ def load_safely(module: ModuleType) -> None:
     allow_training_state()
     module.torch = _SafeTorch()
     module.load_url = load_url
-    # This loader of newer mmengine falls back to the unsafe one.
+    # This loader of newer mmengine falls back to unsafe loading.
     if hasattr(module, '_safe_torch_load'):
         module._safe_torch_load = read
 
@@ -64,7 +64,7 @@ def resume_from_good_checkpoints(module: ModuleType) -> None:
 
     def choose_and_resume(self) -> None:
         if self._resume and not self._has_loaded:
-            # FlexibleRunner also takes the path in the place of True.
+            # FlexibleRunner also takes the path instead of True.
             given = self._resume if isinstance(self._resume, str) else self._load_from
             self._load_from = choose(run_folders(self), given)
             self._resume = self._load_from is not None

@@ -18,7 +18,7 @@ def load_safely(module: ModuleType) -> None:
 
         from ..safe_load import read
 
-        # What the states of its optimizers hold besides tensors.
+        # The states of its optimizers contain these classes.
         classes = [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
         torch.serialization.add_safe_globals(classes)
         return read(path, map_location)

@@ -1,11 +1,11 @@
-"""Patches that let mmengine's EMAHook take part in tests."""
+"""Patches that make mmengine's EMAHook work in tests."""
 
 from types import ModuleType
 from typing import Any
 
 
 def average_once(module: ModuleType) -> None:
-    """Let EMAHook average the model itself, once.
+    """Let EMAHook average the innermost model, and only once.
 
     Args:
         module: ``mmengine.hooks.ema_hook``.
@@ -16,7 +16,7 @@ def average_once(module: ModuleType) -> None:
         if hasattr(self, 'ema_model'):  # a checkpoint was loaded into it
             return
         model = runner.model
-        # The names of weights in a checkpoint are those of the model inside.
+        # Checkpoints have the names of weights of the innermost model.
         while module.is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         self.src_model = model

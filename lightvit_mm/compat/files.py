@@ -10,9 +10,9 @@ from ..untrusted import check_is_file, check_json_fits_memory
 
 
 def refuse_endless(module: ModuleType) -> None:
-    """Raise an OSError for pipes and devices, and for JSON larger than the memory.
+    """Raise an OSError for pipes, devices and JSON that does not fit into memory.
 
-    Their content would never end, or end the process.
+    Reading them would never end, or crash the process.
 
     Args:
         module: ``mmengine.fileio.backends.local_backend``.
@@ -33,7 +33,7 @@ def refuse_endless(module: ModuleType) -> None:
 
 
 def write_files_whole(module: ModuleType) -> None:
-    """Write checkpoints to a draft that then replaces them.
+    """Write checkpoints to a temporary file, then rename it.
 
     Args:
         module: ``mmengine.fileio.backends.local_backend``.
@@ -46,7 +46,7 @@ def write_files_whole(module: ModuleType) -> None:
 
 
 def name_image(module: ModuleType) -> None:
-    """Raise a ValueError with the path of an image that cannot be read.
+    """Raise a ValueError that names an image that cannot be read.
 
     Args:
         module: ``mmcv.transforms.loading``.
@@ -55,7 +55,7 @@ def name_image(module: ModuleType) -> None:
 
 
 def name_mask(module: ModuleType) -> None:
-    """Raise a ValueError with the path of a mask that cannot be read.
+    """Raise a ValueError that names a mask that cannot be read.
 
     Args:
         module: ``mmseg.datasets.transforms.loading``.
@@ -93,7 +93,7 @@ def unpickle_safely(module: ModuleType) -> None:
     load = handler.load_from_fileobj
 
     def load_from_fileobj(self, file, **kwargs):
-        # Their modules import mmengine, which is importing this one.
+        # At the top, these imports would be circular: the modules import mmengine.
         from ..safe_load import allows_code
         from ..safe_pickle import load_pickle
 

@@ -4,7 +4,7 @@ from types import ModuleType
 
 
 def turn_off_any(module: ModuleType) -> None:
-    """Let ``default_hooks=dict(NAME=None)`` turn off a hook of any name.
+    """Let ``default_hooks=dict(NAME=None)`` turn off any hook.
 
     Args:
         module: ``mmengine.runner.runner`` or ``mmengine.runner._flexible_runner``.
@@ -15,7 +15,7 @@ def turn_off_any(module: ModuleType) -> None:
     register = runner.register_default_hooks
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
-        # Hook itself does nothing.
+        # The base class Hook does nothing.
         register(
             self,
             {

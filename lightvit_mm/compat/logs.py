@@ -7,7 +7,7 @@ from ..messages import printable
 
 
 def escape_control_characters(module: ModuleType) -> None:
-    """Escape the control characters in messages, which a terminal would obey.
+    """Escape control characters in messages, which could control the terminal.
 
     Args:
         module: ``mmengine.logging.logger``.
@@ -16,7 +16,7 @@ def escape_control_characters(module: ModuleType) -> None:
     format_ = formatter.format
 
     def format_printable(self, record: logging.LogRecord) -> str:
-        # The colours, which are control characters, come later.
+        # The formatter itself adds colours, which are control characters.
         values = {**vars(record), 'msg': printable(record.getMessage()), 'args': None}
         return format_(self, logging.makeLogRecord(values))
 

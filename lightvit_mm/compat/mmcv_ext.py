@@ -11,9 +11,9 @@ computed in float32, because torchvision supports it on GPUs only. Operators
 that are missing here raise NotImplementedError when they are called.
 
 torchvision's CPU kernels read and write outside of their tensors if a RoI has an
-image index that does not exist, or if a coordinate or an offset is NaN. This ends
-the process or, worse, changes other data. On the CPU such input is a ValueError.
-It is not checked on GPUs, which would have to wait for the result.
+invalid image index, or if a coordinate or an offset is NaN. This crashes the process
+or, worse, changes other data. On the CPU, such input raises a ValueError. On GPUs it
+is not checked, because the check would wait for the GPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -174,15 +174,15 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 # RoI pooling
 
 
-# Samples of one RoI, for which torchvision's CPU kernel needs 2 GB.
+# The most samples of one RoI; torchvision's CPU kernel needs 2 GB for them.
 _MAX_SAMPLES = 2**26
 
 
 def _check_rois(operator: str, rois: Tensor, num_images: int) -> None:
-    """Refuse RoIs that do not lie in one of the images; see the module."""
+    """Refuse RoIs that are in no image or not finite; see the module's docstring."""
     if rois.dim() != 2 or rois.shape[1] != 5:
         raise ValueError(
-            f'{operator} got RoIs of shape {tuple(rois.shape)} and expects (K, 5)'
+            f'{operator} got RoIs of shape {tuple(rois.shape)}, but expects (K, 5)'
         )
     if not rois.is_cpu:
         return
@@ -190,20 +190,20 @@ def _check_rois(operator: str, rois: Tensor, num_images: int) -> None:
     good = rois.isfinite().all(dim=1) & (index >= 0) & (index < num_images)
     if not good.all():
         raise ValueError(
-            f'{operator} got the RoI {rois[~good][0].tolist()} and expects the index '
-            f'of an image, which is below {num_images}, and four finite coordinates'
+            f'{operator} got the RoI {rois[~good][0].tolist()}, but expects an image '
+            f'index >= 0 and below {num_images}, and four finite coordinates'
         )
 
 
 def _check_extent(operator: str, rois: Tensor, scale: float, ratio: int) -> None:
-    """Refuse RoIs whose number of samples, one per pixel, exceeds the memory."""
+    """Refuse RoIs with too many samples, one per pixel, for the memory."""
     if not rois.is_cpu or ratio > 0:
         return
     area = ((rois[:, 3:] - rois[:, 1:3]).double().abs() * scale).prod(dim=1)
     if (area > _MAX_SAMPLES).any():
         raise ValueError(
             f'{operator} got the RoI {rois[area.argmax()].tolist()}, which covers '
-            f'more than {_MAX_SAMPLES} pixels: clip it, or use a sampling_ratio'
+            f'more than {_MAX_SAMPLES} pixels: clip it, or set sampling_ratio'
         )
 
 
@@ -246,9 +246,9 @@ def roi_align_forward(
             one pixel are enlarged to one.
 
     Raises:
-        ValueError: If pool_mode is neither 0 nor 1, or, on the CPU, if a RoI lies
-            in no image, is not finite or covers more than 2**26 pixels of the map
-            while sampling_ratio is 0.
+        ValueError: If pool_mode is neither 0 nor 1. On the CPU also if a RoI is in
+            no image, is not finite, or covers more than 2**26 pixels of the map
+            with sampling_ratio 0.
     """
     _check_pool_mode(pool_mode)
     _check_rois('roi_align', rois, len(input))
@@ -429,7 +429,7 @@ def roi_pool_forward(
         spatial_scale: Pixels of the map per unit of the RoIs.
 
     Raises:
-        ValueError: On the CPU, if a RoI lies in no image or is not finite.
+        ValueError: On the CPU, if a RoI is in no image or is not finite.
     """
     _check_rois('roi_pool', rois, len(input))
     input, rois = _widen(input, rois)
@@ -489,12 +489,12 @@ def _check_kernel(weight: Tensor, kernel: tuple[int, int]) -> None:
 
 
 def _check_offset(operator: str, offset: Tensor) -> None:
-    """Refuse offsets that are not finite; see the module."""
+    """Refuse offsets that are not finite; see the module's docstring."""
     if offset.is_cpu and not offset.isfinite().all():
         bad = offset[~offset.isfinite()]
         raise ValueError(
             f'{operator} got {bad.numel()} offsets that are not finite, such as '
-            f'{bad[0].item()}: has the training diverged?'
+            f'{bad[0].item()}: check whether the training has diverged'
         )
 
 
@@ -606,7 +606,7 @@ def deform_conv_forward(
             result.
 
     Raises:
-        ValueError: If the kernel of the weight is not (kH, kW), or, on the CPU, if
+        ValueError: If the kernel of the weight is not (kH, kW). On the CPU also if
             an offset is not finite.
     """
     _check_kernel(weight, (kH, kW))
@@ -738,8 +738,8 @@ def modulated_deform_conv_forward(
     samples are multiplied.
 
     Raises:
-        ValueError: If the kernel of the weight is not (kernel_h, kernel_w), or, on
-            the CPU, if an offset is not finite.
+        ValueError: If the kernel of the weight is not (kernel_h, kernel_w). On the
+            CPU also if an offset is not finite.
     """
     _check_kernel(weight, (kernel_h, kernel_w))
     _check_offset('modulated_deform_conv', offset)

@@ -1,11 +1,11 @@
-"""Restarted processes of torchrun."""
+"""A patch for processes that torchrun restarts."""
 
 import os
 from types import ModuleType
 
 
 def separate_attempts(module: ModuleType) -> None:
-    """Give each attempt its own keys in the store that all attempts share.
+    """Give each restart its own keys in the store that all restarts share.
 
     Args:
         module: ``torch.distributed.rendezvous``.

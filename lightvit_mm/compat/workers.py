@@ -9,7 +9,7 @@ from types import ModuleType
 
 
 def end_cleanly(module: ModuleType) -> None:
-    """Let workers obey signals of their parent only, and pass on their errors.
+    """Let only the parent stop workers, and report their errors to it.
 
     Args:
         module: ``torch.utils.data._utils.worker``.
@@ -19,33 +19,34 @@ def end_cleanly(module: ModuleType) -> None:
 
 
 def worker_loop(*args, **kwargs) -> None:
-    """The main function of a worker; a new process must be able to import it."""
+    """The main function of a worker, which a spawned process imports."""
     from torch.utils.data._utils import worker
 
-    Queue._on_queue_feeder_error = _pass_on
+    Queue._on_queue_feeder_error = _send_error
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == 'linux':
-        # Signal handlers do not know the sender.
+        # A signal handler does not learn who sent the signal; sigwaitinfo does.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_obey_parent, daemon=True).start()
+        threading.Thread(target=_exit_for_parent, daemon=True).start()
     worker._loop_of_pytorch(*args, **kwargs)
 
 
-def _obey_parent() -> None:
+def _exit_for_parent() -> None:
+    """Exit on SIGTERM from the parent; ignore SIGTERM from other processes."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
 
 
-def _pass_on(queue: Queue, error: Exception, batch: tuple) -> None:
-    """Send an error in place of a batch that cannot be sent."""
+def _send_error(queue: Queue, error: Exception, batch: tuple) -> None:
+    """Send an error instead of a batch that cannot be sent."""
     from torch._utils import ExceptionWrapper
 
     try:
         raise OSError(
             f'A batch cannot be passed to the main process: {error}. If /dev/shm is '
-            'full, give the container more (docker run --shm-size=16g), or set '
-            'num_workers=0 and persistent_workers=False.'
+            'full, make it larger (docker run --shm-size=16g), or set num_workers=0 '
+            'and persistent_workers=False.'
         ) from error
     except OSError:
         queue.put((batch[0], ExceptionWrapper(where='in a worker')))

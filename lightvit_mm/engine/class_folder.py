@@ -35,7 +35,7 @@ class ClassFolderDataset(CustomDataset):
             'ClassFolderDataset',
             any(kwargs.get(key) for key in ('data_root', 'data_prefix', 'ann_file')),
             f'data_root={kwargs.get("data_root")!r}',
-            'the folder of the class folders',
+            'the folder that contains the class folders',
         )
         super().__init__(extensions=IMAGE_SUFFIXES, **kwargs)
 

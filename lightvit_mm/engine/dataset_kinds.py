@@ -1,4 +1,4 @@
-"""Kinds of the arguments that all datasets of mmengine take."""
+"""Kinds of the arguments that all of mmengine's datasets take."""
 
 import os
 from collections.abc import Mapping

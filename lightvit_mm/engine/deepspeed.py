@@ -17,12 +17,12 @@ from ..registry import STRATEGIES
 class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
     """mmengine's DeepSpeedStrategy, which takes the ``optim_wrapper`` of any config.
 
-    This differs from mmengine's class:
+    Differences from mmengine's class:
 
     - ``clip_grad`` becomes DeepSpeed's ``gradient_clipping``.
     - ``auto_scale_lr`` scales the learning rate.
-    - Hooks add their state to checkpoints and get it back.
-    - Each checkpoint, a folder, also has ``weights.pth``, which all tools read.
+    - Hooks save their state in checkpoints and load it when a run is resumed.
+    - A checkpoint is a folder. Its file ``weights.pth`` can be read by all tools.
 
     DeepSpeed executes code in the checkpoints that it resumes from.
 
@@ -38,7 +38,7 @@ class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
         _check_version()
         if kwargs.get('env_kwargs', {}).get('launcher') == 'none':
             raise ValueError(
-                'DeepSpeed needs a process per GPU: use tools/dist_train.sh'
+                'DeepSpeed needs one process per GPU: use tools/dist_train.sh'
             )
         super().__init__(**kwargs)
 
@@ -54,8 +54,8 @@ class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
         """Build a DeepSpeedOptimWrapper with the settings of any other.
 
         Raises:
-            ValueError: If the settings are for mixed precision or clip other
-                than the norm.
+            ValueError: If the settings are for mixed precision, or clip gradients
+                other than by ``max_norm``.
         """
         if optim_wrapper.get('type') == 'AmpOptimWrapper':
             raise ValueError(
@@ -66,7 +66,7 @@ class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
         if clip_grad is not None:
             if set(clip_grad) != {'max_norm'}:
                 raise ValueError(
-                    f'optim_wrapper.clip_grad={clip_grad}: DeepSpeed takes only '
+                    f'optim_wrapper.clip_grad={clip_grad}: DeepSpeed supports only '
                     'max_norm'
                 )
             self.config['gradient_clipping'] = clip_grad['max_norm']
@@ -95,7 +95,7 @@ class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
         )
 
     def load_checkpoint(self, filename: str, **kwargs) -> dict:
-        """Refuse ``load_from``: DeepSpeed has copied the weights before."""
+        """Refuse ``load_from``: DeepSpeed has already copied the weights."""
         raise ValueError(
             f'load_from={filename} has no effect with DeepSpeed: use '
             f'model.init_cfg.type=Pretrained model.init_cfg.checkpoint={filename}'
@@ -104,17 +104,17 @@ class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
     def resume(
         self, filename: str, *, callback: Callable[[dict], None], **kwargs
     ) -> dict:
-        """Resume from such a folder."""
+        """Resume from a folder that :meth:`save_checkpoint` wrote."""
         checkpoint = super().resume(filename, **kwargs)
         callback(checkpoint)
         return checkpoint
 
 
 def _merge_groups(optimizer: Optimizer) -> None:
-    """Merge groups of equal settings.
+    """Merge groups with equal settings.
 
-    mmengine makes a group of each parameter. DeepSpeed shards each group, and fails
-    if a process gets no part of one.
+    mmengine makes one group per parameter. DeepSpeed shards each group, and fails if
+    a process gets no part of a group.
     """
     merged: list[dict] = []
     for group in optimizer.param_groups:
@@ -128,7 +128,7 @@ def _merge_groups(optimizer: Optimizer) -> None:
 
 
 def _check_version() -> None:
-    # mmengine imports it, and DeepSpeed 0.19 has removed it.
+    # mmengine imports this module, which DeepSpeed 0.19 removed.
     with suppress(ModuleNotFoundError):
         if find_spec('deepspeed.runtime.fp16.onebit'):
             return

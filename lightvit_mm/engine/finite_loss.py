@@ -19,26 +19,26 @@ from ..registry import HOOKS
 class FiniteLossHook(Hook):
     """Stops a run whose loss stays NaN or infinite, and never saves such weights.
 
-    A loss that is not finite usually spoils the weights, and then the run stops at
-    once. With mixed precision the loss scaler skips such an update, so that the run
-    may go on; it stops after ``patience`` such iterations in a row. Infinite
-    gradients of a finite loss, which make the scaler lower its scale, do not count.
+    A loss that is not finite usually makes the weights NaN, and the run stops at
+    once. With mixed precision, the loss scaler skips such an update, and the run may
+    recover; it stops after ``patience`` such iterations in a row. Infinite gradients
+    of a finite loss, which make the scaler lower its scale, do not count.
 
     The log and the error name the losses, the iteration and the images. They also
-    name the images of the iteration before, as its gradients may be the cause. The
-    log lists all images, the error the first ones. With several processes, a bad
-    loss in one counts for all of them, and all raise the same error.
+    name the images of the previous iteration, because its gradients may be the
+    cause. The log lists all images, the error only the first ones. With several
+    processes, a bad loss in one counts for all, and all raise the same error.
 
-    A checkpoint is written only if all parameters are finite and no buffer, such as
-    BatchNorm's statistics, contains NaN. Otherwise the run stops. mmengine does not
-    call this check with DeepSpeed.
+    A checkpoint is saved only if all parameters are finite and no buffer, such as
+    BatchNorm's statistics, contains NaN. Otherwise the run stops. With DeepSpeed,
+    mmengine does not call this check.
 
-    mmdet's ``CheckInvalidLossHook`` checks each process by itself and every 50th
-    iteration only. It names neither losses nor images, and NaN may be saved.
+    mmdet's ``CheckInvalidLossHook`` checks only every 50th iteration, in each
+    process separately. It names neither losses nor images, and NaN may be saved.
 
     Args:
-        patience: The number of iterations in a row. A few tell a single odd batch
-            from a loss that will not recover, and cost little time.
+        patience: The number of iterations in a row. With a few, a single bad batch
+            does not stop the run, and little time is lost if the loss stays bad.
 
     Raises:
         FloatingPointError: While training, as described above.
@@ -80,13 +80,13 @@ class FiniteLossHook(Hook):
         self._in_a_row += 1
         if self._in_a_row == 1:
             self._describe(runner, bad, images)
-        of_ranks = all_gather_object(_spoiled(runner.model))
-        spoiled = list(dict.fromkeys(chain.from_iterable(of_ranks)))
-        if spoiled:
-            reason = f'The weights are not finite either: {listed(spoiled)}.'
+        of_ranks = all_gather_object(_not_finite(runner.model))
+        weights = list(dict.fromkeys(chain.from_iterable(of_ranks)))
+        if weights:
+            reason = f'The weights are not finite either: {listed(weights)}.'
         else:
             reason = f'It was not finite in {self.patience} iterations in a row.'
-        if spoiled or self._in_a_row == self.patience:
+        if weights or self._in_a_row == self.patience:
             raise FloatingPointError(
                 f'The loss is not finite: {self._first}. {reason} Check these images, '
                 'lower the learning rate or set optim_wrapper.clip_grad.'
@@ -104,7 +104,7 @@ class FiniteLossHook(Hook):
             values = ', '.join(f'{name}={value}' for name, value in losses.items())
             return (
                 f'{values} in iteration {runner.iter + 1} with the images '
-                f'{listed(now, most)}; images of the iteration before: '
+                f'{listed(now, most)}; images of the previous iteration: '
                 f'{listed(before, most)}'
             )
 
@@ -113,11 +113,11 @@ class FiniteLossHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse to save weights that are not finite."""
-        # Only the first process may be here, so it asks no others.
-        spoiled = _spoiled(runner.model)
-        if spoiled:
+        # Only the first process may be here, so it does not ask the others.
+        weights = _not_finite(runner.model)
+        if weights:
             raise FloatingPointError(
-                f'The weights are not finite and are not saved: {listed(spoiled)}. '
+                f'The weights are not finite and are not saved: {listed(weights)}. '
                 'Resume from the last checkpoint with a lower learning rate or '
                 'optim_wrapper.clip_grad.'
             )
@@ -130,10 +130,10 @@ def _anywhere(flag: bool) -> bool:
     return bool(flags)
 
 
-def _spoiled(model: nn.Module) -> list[str]:
-    """Parameters that are not finite, and buffers with NaN.
+def _not_finite(model: nn.Module) -> list[str]:
+    """Names of parameters that are not finite, and of buffers with NaN.
 
-    Infinite buffers may be intended, such as masks.
+    Infinite buffers, such as masks, may be intended.
     """
     names = [n for n, p in model.named_parameters() if not p.isfinite().all()]
     return names + [n for n, b in model.named_buffers() if b.isnan().any()]

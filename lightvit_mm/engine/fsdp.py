@@ -15,17 +15,17 @@ from ..registry import STRATEGIES
 class FSDPStrategy(MMEngineFSDPStrategy):
     """mmengine's FSDPStrategy, which trains like DDP with any config.
 
-    Each process keeps a part of the weights, gradients and optimizer state. Each
-    ``LightViTBlock`` is gathered when it is needed, and the rest of the model for
-    the whole step. This differs from mmengine's class:
+    Each process keeps a part of the weights, gradients and optimizer state. The
+    weights of a ``LightViTBlock`` are gathered while it runs, those of the rest of
+    the model for the whole step. Differences from mmengine's class:
 
-    - ``paramwise_cfg`` and layer-wise learning rates apply to the parameters of the
-      model, not to their flattened parts: ``flat_decay_mult`` would take each of
-      these for a bias, and nothing would be decayed.
-    - Gradients are clipped by the norm over all processes, not over a part.
-    - Checkpoints are complete, as those of DDP. All tools read them.
-    - A run resumes with PyTorch 2.1 and later, which swapped arguments.
-    - It also runs on CPUs, with gloo.
+    - ``paramwise_cfg`` and layer-wise learning rates apply to the original
+      parameters, not to FSDP's flattened ones. ``flat_decay_mult`` would treat all of
+      those as biases, so that nothing would be decayed.
+    - Gradients are clipped by their norm over all processes, not over one part.
+    - Checkpoints are complete, like those of DDP. All tools read them.
+    - Resuming works with PyTorch 2.1 and later, which swapped two arguments.
+    - Training also works on CPUs, with gloo.
 
     Args:
         model_wrapper: Options of ``MMFullyShardedDataParallel``, such as
@@ -38,7 +38,7 @@ class FSDPStrategy(MMEngineFSDPStrategy):
 
     def __init__(self, *, model_wrapper: dict | None = None, **kwargs) -> None:
         if kwargs.get('env_kwargs', {}).get('launcher') == 'none':
-            raise ValueError('FSDP needs a process per GPU: use tools/dist_train.sh')
+            raise ValueError('FSDP needs one process per GPU: use tools/dist_train.sh')
         has_gpu = torch.cuda.is_available()
         wrapper = dict(
             type='MMFullyShardedDataParallel',
@@ -48,9 +48,9 @@ class FSDPStrategy(MMEngineFSDPStrategy):
             wrapper['device_id'] = torch.device('cpu')
         wrapper.update(model_wrapper or {})
         super().__init__(model_wrapper=wrapper, state_dict_cfg='full', **kwargs)
-        # Modules that check the weights they load need all names in each process.
+        # Modules check the weights that they load, and need all names in each process.
         self.state_dict_config.rank0_only = False
-        # PyTorch frees the weights that it "offloads" from the CPU to the CPU.
+        # On CPUs, offloading to the CPU would free the weights themselves.
         for config in (self.state_dict_config, self.optim_state_dict_config):
             config.offload_to_cpu = has_gpu
 
@@ -68,7 +68,7 @@ class FSDPStrategy(MMEngineFSDPStrategy):
     def build_optim_wrapper(
         self, optim_wrapper: OptimWrapper, model: nn.Module
     ) -> OptimWrapper:
-        """Replace the parameters of an optimizer by those of the sharded model."""
+        """Replace the parameters of an optimizer with those of the sharded model."""
         parameters = {
             name.replace('_fsdp_wrapped_module.', ''): parameter
             for name, parameter in model.named_parameters()
@@ -83,7 +83,7 @@ class FSDPStrategy(MMEngineFSDPStrategy):
         return optim_wrapper
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load a complete state into the sharded optimizer."""
+        """Load a complete state dict into the sharded optimizer."""
         optimizer = self.optim_wrapper.optimizer
         self.optim_wrapper.load_state_dict(
             self.model.optim_state_dict_to_load(

@@ -45,8 +45,8 @@ def set_image_size(cfg: Config, image_size: int) -> None:
         )
     if image_size < _MIN_SIZE:
         raise ValueError(
-            f'image_size={image_size} should be a number of pixels of at least '
-            f'{_MIN_SIZE}: the last stage of a backbone divides it by {_MIN_SIZE}'
+            f'image_size={image_size} should be at least {_MIN_SIZE} pixels, because '
+            f'the last stage of a backbone divides it by {_MIN_SIZE}'
         )
     now = _size(cfg, 'test')
     if now is None and _size(cfg, 'val') == image_size:

@@ -20,8 +20,8 @@ class RunFolders(NamedTuple):
 
     Args:
         work_dir: The folder with ``last_checkpoint``.
-        checkpoints: The folder with the checkpoints, mostly the same.
-        template: Their names, with {} for the epoch or the iteration.
+        checkpoints: The folder with the checkpoints, usually the same.
+        template: Their file names, with {} for the epoch or the iteration.
     """
 
     work_dir: Path
@@ -29,7 +29,7 @@ class RunFolders(NamedTuple):
     template: str
 
     def find_all(self) -> list[Path]:
-        """All checkpoints but the best ones, also those that are saved on signals."""
+        """All checkpoints except the best ones, including those saved on signals."""
         templates = 'epoch_{}.pth', 'iter_{}.pth', self.template
         pattern = '|'.join(re.escape(t).replace(r'\{\}', r'\d+') for t in templates)
         return [
@@ -41,7 +41,7 @@ class RunFolders(NamedTuple):
         ]
 
     def find_named(self, text: str) -> Path | None:
-        """The file that ``last_checkpoint`` names; first in folders that were moved."""
+        """The file that ``last_checkpoint`` names, preferably in the run's folders."""
         name = os.path.basename(text)
         places = self.work_dir / name, self.checkpoints / name, Path(text)
         exist = (path for path in places if os.path.exists(path))
@@ -54,7 +54,7 @@ def run_folders(runner: Any) -> RunFolders:
     Args:
         runner: The runner of mmengine.
     """
-    from mmengine.hooks import CheckpointHook  # It imports this module by a patch.
+    from mmengine.hooks import CheckpointHook  # Its patch imports this module.
 
     work_dir = Path(runner.work_dir)
     hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
@@ -78,8 +78,8 @@ def choose(folders: RunFolders, given: str | None = None) -> str | None:
         damaged, or None if there are no checkpoints.
 
     Raises:
-        CheckpointError: If ``given``, or each of the checkpoints, is damaged or may
-            carry code.
+        CheckpointError: If ``given`` or all checkpoints are damaged, or one may
+            contain code.
     """
     answer = [None, None]
     if is_main_process():
@@ -95,7 +95,7 @@ def choose(folders: RunFolders, given: str | None = None) -> str | None:
 
 
 def _checked(path: str) -> str:
-    if os.path.isfile(path):  # neither an address nor a folder, as of DeepSpeed
+    if os.path.isfile(path):  # neither an address nor a folder of DeepSpeed
         _check(Path(path))
     return path
 
@@ -132,8 +132,8 @@ def _newest_good(paths: list[Path], damaged: Path | None, work_dir: Path) -> Pat
 
     Args:
         paths: All checkpoints that may be taken.
-        damaged: The last one. Later ones are left out: they may come from another
-            run in the same folder.
+        damaged: The last one, which is damaged. Later ones are left out, because
+            they may come from another run in the same folder.
         work_dir: The work dir.
 
     Raises:
@@ -173,7 +173,7 @@ def _is_good(path: Path) -> bool:
 
 
 def _check(path: Path) -> None:
-    # The sums first, because damaged bytes can look like code.
+    # The checksums come first, because damaged bytes can look like code.
     check_sums(path)
     _meta(path)
 
@@ -182,7 +182,7 @@ def _meta(path: Path) -> dict:
     content = read(path, 'cpu', mmap=True)
     meta = content.get('meta') if isinstance(content, dict) else None
     if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
-        raise CheckpointError(f'{path} is not a checkpoint of a training')
+        raise CheckpointError(f'{path} is not a training checkpoint')
     return meta
 
 

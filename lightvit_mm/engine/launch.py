@@ -1,4 +1,4 @@
-"""torchrun that says in one line why a run ended, and keeps its exit status."""
+"""torchrun, but it reports in one line why a run ended and keeps the exit status."""
 
 import sys
 
@@ -8,10 +8,10 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 
 def main() -> None:
-    """Start the processes of a run; forward signals to them.
+    """Start the processes of a run and forward signals to them.
 
-    If a process fails or gets no further, torchrun ends the others: with SIGTERM,
-    and after 30 seconds with SIGKILL.
+    If a process fails, torchrun ends the others: with SIGTERM, and after 30 seconds
+    with SIGKILL.
     """
     try:
         run.main()

@@ -19,16 +19,17 @@ from ..registry import HOOKS
 class LostRankHook(Hook):
     """Ends all processes of a run if one of them no longer responds.
 
-    A thread of each process reports to the others, also during long validations.
-    If a process has not reported for ``timeout`` seconds, the others print which
-    one it is and exit with 1. Without this hook, they would wait for it for 10
-    minutes (NCCL) or 30 minutes (gloo), and then print a traceback.
+    A thread in each process reports to the others, also during long validations. If
+    a process has not reported for ``timeout`` seconds, the others print its rank and
+    exit with 1. Without this hook, they would wait for 10 minutes (NCCL) or 30
+    minutes (gloo), and then print a traceback.
 
-    Launchers notice a process that has ended; this hook is for one that is stopped
-    and for machines that are lost.
+    Launchers detect processes that have ended. This hook is for processes that are
+    suspended and for machines that are lost.
 
     Args:
-        timeout: Seconds without a report. Default: 120.
+        timeout: Seconds without a report after which a process counts as lost.
+            Default: 120.
     """
 
     def __init__(self, timeout: float = 120) -> None:
@@ -36,7 +37,7 @@ class LostRankHook(Hook):
         self._trained = threading.Event()
 
     def before_train(self, runner: Runner) -> None:
-        """Report, and watch the reports of the others from here on."""
+        """Start to report and to watch the others."""
         if runner.world_size == 1:
             return
         store = _connect(self.timeout)
@@ -77,11 +78,11 @@ class LostRankHook(Hook):
             store.set(f'report{rank}', 'ended')
         except torch.distributed.DistError as error:
             if not self._trained.is_set() and _is_distributed():
-                _exit(rank, f'the store of the run is lost ({error})')
+                _exit(rank, f'it lost the connection to the run ({error})')
 
 
 def _connect(timeout: float) -> Store:
-    """A connection of this thread alone to the store of the run."""
+    """A separate connection to the run's store, only for this thread."""
     store = TCPStore(
         os.environ['MASTER_ADDR'],
         int(os.environ['MASTER_PORT']),
@@ -97,6 +98,6 @@ def _is_distributed() -> bool:
 
 
 def _exit(rank: int, cause: str) -> None:
-    """End this process, whose main thread may wait for the lost one."""
+    """End this process, even if its main thread waits for the lost one."""
     print(f'Rank {rank} exits: {cause}.', file=sys.stderr, flush=True)
     os._exit(1)

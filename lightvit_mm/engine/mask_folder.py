@@ -89,7 +89,7 @@ class MaskFolderDataset(BaseSegDataset):
             'MaskFolderDataset',
             len(self.mask_values) == len(mask_classes),
             f'mask_values={short(mask_values)}',
-            f'as many as mask_classes={short(mask_classes)}',
+            f'as long as mask_classes={short(mask_classes)}',
         )
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 

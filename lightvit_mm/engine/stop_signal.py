@@ -18,7 +18,7 @@ from ..registry import HOOKS
 from .distributed import leave_process_group
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# A launcher forwards the signal that its processes get from the scheduler as well.
+# Processes may get one signal twice: from the scheduler and from the launcher.
 _SAME_REQUEST = 1  # seconds
 
 
@@ -26,21 +26,21 @@ _SAME_REQUEST = 1  # seconds
 class StopSignalHook(Hook):
     """Saves a checkpoint on SIGTERM or SIGINT (Ctrl-C), and exits.
 
-    All processes stop after the same iteration, also if only one of them got the
+    All processes stop after the same iteration, even if only one of them got the
     signal. They exit with 128 plus the number of the signal: 143 or 130. A second
-    signal has its usual effect at once.
+    signal ends the run at once.
 
-    Training stops at the end of the running iteration, and validation at the end of
-    the running batch. While metrics are computed, the run stops after them. A
-    validation that was stopped is not repeated on resume.
+    Training stops after the current iteration, and validation after the current
+    batch. If metrics are being computed, the run stops when they are done. An
+    interrupted validation is not repeated when the run is resumed.
 
-    The checkpoint is called ``iter_N.pth``, has the options of ``CheckpointHook``,
-    and ``last_checkpoint`` names it. The next regular checkpoint of the resumed run
-    replaces it. Without a ``CheckpointHook``, nothing is saved.
+    The checkpoint is named ``iter_N.pth`` and saved with the options of
+    ``CheckpointHook``; ``last_checkpoint`` names it. The next regular checkpoint of
+    the resumed run replaces it. Without a ``CheckpointHook``, nothing is saved.
 
     Args:
-        timeout: Seconds after which the run exits without a checkpoint if it has not
-            begun to save one. Default: 300.
+        timeout: Seconds after a signal. If the run has not begun to save a checkpoint
+            by then, it exits without one. Default: 300.
     """
 
     priority = 'LOWEST'
@@ -54,10 +54,10 @@ class StopSignalHook(Hook):
         self._saving = False
         self._saved_iter = -1
         self._replaceable: int | None = None  # iteration of the last stop
-        self._val_batches = 0  # after which all processes can stop
+        self._val_batches = 0  # that every process has
 
     def before_train(self, runner: Runner) -> None:
-        """Wait for signals from here on."""
+        """Install the signal handlers."""
         if not runner.iter:
             self._replaceable = None
         process = os.getpid()
@@ -90,7 +90,7 @@ class StopSignalHook(Hook):
 
     def _give_up(self) -> None:
         print(
-            f'The run has not stopped within {self.timeout:g} seconds, and exits '
+            f'The run has not stopped within {self.timeout:g} seconds. It exits '
             'without a checkpoint.',
             file=sys.stderr,
             flush=True,
@@ -115,7 +115,7 @@ class StopSignalHook(Hook):
         self._remove_replaced(runner)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Find out how many batches all processes have."""
+        """Find the number of batches that every process has."""
         self._val_batches = 0
         dataloader = runner.val_dataloader
         if self._handlers and isinstance(dataloader, Sized):
@@ -129,12 +129,12 @@ class StopSignalHook(Hook):
         """Stop if there was a signal."""
         if batch_idx < self._val_batches and (number := _largest(self._signal)):
             for hook in runner.hooks:
-                # mmpretrain's hook has the option.
+                # Only mmpretrain's hook has this option.
                 if isinstance(hook, EMAHook) and getattr(hook, 'evaluate_on_ema', True):
                     hook._swap_ema_parameters()
             self._stop(runner, number, runner.iter)
         if batch_idx + 1 == self._val_batches:
-            # mmpretrain's EMAHook validates again, with the weights that are trained.
+            # mmpretrain's EMAHook then validates again, with the weights in training.
             self._val_batches = 0
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -143,7 +143,7 @@ class StopSignalHook(Hook):
             self._stop(runner, number, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note which iteration is saved, and mark the checkpoint of a stop."""
+        """Note the iteration that is saved, and mark the checkpoint of a stop."""
         if 'optimizer' in checkpoint:
             self._saved_iter = checkpoint['meta']['iter']
         if self._saving:
@@ -157,7 +157,7 @@ class StopSignalHook(Hook):
         if self._timer is not None:
             self._timer.cancel()
         saved = self._save(runner, iteration)
-        # The other processes would exit while the first one saves.
+        # Without it, the others would exit while the first process saves.
         barrier()
         self._restore_handlers()
         if is_main_process():
@@ -174,7 +174,7 @@ class StopSignalHook(Hook):
             return 'Nothing was saved, because the run has no CheckpointHook.'
         # mmengine's Runner calls before_save_checkpoint in the first process only.
         if _largest(self._saved_iter) != iteration:
-            # By iterations, the regular hook deletes it according to max_keep_ckpts.
+            # A hook that saves by iterations deletes it according to max_keep_ckpts.
             self._saving = regular.by_epoch
             regular = _by_iterations(regular) if regular.by_epoch else regular
             regular._save_checkpoint_with_step(
@@ -196,7 +196,7 @@ class StopSignalHook(Hook):
             )
             if regular.file_backend.isfile(path):
                 regular.file_backend.remove(path)
-            elif regular.file_backend.isdir(path):  # of DeepSpeed
+            elif regular.file_backend.isdir(path):  # DeepSpeed's checkpoints
                 regular.file_backend.rmtree(path)
         self._replaceable = None
 

@@ -18,9 +18,9 @@ except ImportError:  # before PyTorch 2.3
 
 
 def is_transformed() -> bool:
-    """Whether a transform of torch.func runs.
+    """Whether a transform of torch.func is active.
 
-    These support no checkpoints, no channels-last format and no fused attention.
+    They do not support checkpointing, the channels-last format or fused attention.
     """
     return torch._C._are_functorch_transforms_active()
 

@@ -420,9 +420,9 @@ class LightViT(BaseModule):
             By default weights are initialised as the authors' are.
 
     The transforms of ``torch.func`` work if BatchNorm is in evaluation mode and
-    ``with_cp`` is False. Double backward (``create_graph=True``) works within
-    ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``, since PyTorch's fused
-    attention has no second derivative. On the meta device, load the weights with
+    ``with_cp`` is False. Second derivatives (``create_graph=True``) need
+    ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``, because PyTorch's fused
+    attention has none. If you build it on the meta device, load the weights with
     ``assign=True`` or call ``to_empty`` first.
 
     Raises:
@@ -520,7 +520,7 @@ class LightViT(BaseModule):
             tokens = torch.empty(1, self.num_tokens, self.embed_dims[0])
             self.global_token = nn.Parameter(trunc_normal_(tokens))
 
-        # On the CPU also if the network is built on the meta device
+        # On the CPU, even if the network is built on the meta device.
         drop_path_rates = torch.linspace(
             0, drop_path_rate, sum(self.depths), device='cpu'
         ).tolist()
@@ -563,7 +563,8 @@ class LightViT(BaseModule):
             ``out_type`` says; stage i has stride stem_stride * 2 ** i.
 
         Raises:
-            ValueError: If the input has another shape, no pixels or integers.
+            ValueError: If the input has another shape, no pixels, or no floating
+                point numbers.
         """
         check_input(
             'LightViT',

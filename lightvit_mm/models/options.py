@@ -1,6 +1,6 @@
-"""Checks of the options and the inputs of the models.
+"""Checks of the options and inputs of the models.
 
-The limits are far above what any network uses. They only stop a mistyped number from
+The limits are far above what any network uses. They keep a mistyped number from
 filling the memory.
 """
 
@@ -60,7 +60,7 @@ def check_arch(arch: str | dict, arch_zoo: dict[str, dict]) -> dict:
         _require(
             dims * ratio >= 1,
             f'mlp_ratios {ratio} in {given}',
-            f'at least 1 / {dims}, so that the FFN has a channel',
+            f'at least 1 / {dims}, so that the FFN has at least one channel',
         )
     return arch
 
@@ -90,9 +90,10 @@ def check_input(owner: str, x: Any, shape: Sequence[int | str], fix: str) -> Non
 
     Args:
         owner: The model, for the message.
-        x: Should be a tensor of floating point numbers.
-        shape: Its sizes: numbers, or names for any size. Only 'batch' may be 0.
-        fix: What to change.
+        x: The input; it should be a tensor of floating point numbers.
+        shape: The expected sizes: numbers, or names for any size. Only 'batch' may
+            be 0.
+        fix: What the user can change.
 
     Raises:
         ValueError: If the input does not fit.
@@ -105,7 +106,7 @@ def check_input(owner: str, x: Any, shape: Sequence[int | str], fix: str) -> Non
             fits = fits and x.shape[i] == expected
     if not fits:
         raise ValueError(
-            f'{owner} got an input {_described(x)} and expects floating point numbers '
+            f'{owner} got an input {_described(x)}, but expects floating point numbers '
             f'of shape ({", ".join(map(str, shape))}); {fix}'
         )
 
@@ -114,8 +115,8 @@ def check_inputs(owner: str, inputs: Any) -> None:
     """Raise a ValueError unless the input of a neck is what a backbone returns."""
     if not (isinstance(inputs, (tuple, list)) and inputs):
         raise ValueError(
-            f'{owner} got an input {_described(inputs)} and expects the outputs of the '
-            'backbone, a tuple of tensors'
+            f'{owner} got an input {_described(inputs)}, but expects the outputs of '
+            'the backbone, a tuple of tensors'
         )
 
 

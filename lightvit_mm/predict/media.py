@@ -51,30 +51,30 @@ class Damaged:
 
 
 class TooLarge(ValueError):
-    """An image that needs more memory than there is."""
+    """An image that needs more memory than is available."""
 
 
 @contextmanager
 def naming_too_large(name: str, image: np.ndarray) -> Iterator[None]:
-    """Name an image in the errors of libraries that run out of memory.
+    """Name the image if a library runs out of memory.
 
     Args:
         name: Its name in the results.
         image: Its pixels, (h, w, C).
 
     Raises:
-        TooLarge: If they do.
+        TooLarge: If a library runs out of memory.
     """
     try:
         yield
-    # OpenCV and PyTorch say it in their own errors.
+    # OpenCV and PyTorch have their own errors for this.
     except (MemoryError, RuntimeError, cv2.error) as error:
         if not isinstance(error, MemoryError) and 'memory' not in str(error):
             raise
         h, w = image.shape[:2]
         raise TooLarge(
-            f'The image {name} of {w} x {h} pixels needs more memory than there is: '
-            'make it smaller or remove it, or add --skip-bad'
+            f'The image {name} of {w} x {h} pixels needs more memory than is '
+            'available: make it smaller or remove it, or add --skip-bad'
         ) from error
 
 
@@ -95,14 +95,14 @@ class ImageReader:
         self.load = load
         self.damaged = damaged
         # Checked by the first bytes, before anything is computed.
-        foreign = {
+        unreadable = {
             name: path
             for name, path in paths.items()
             if not _is_safe_to_open(path) or not cv2.haveImageReader(str(path))
         }
-        self.paths = {n: path for n, path in paths.items() if n not in foreign}
-        shown = lines([listed(foreign.values(), most=3)])
-        for name in foreign:
+        self.paths = {n: path for n, path in paths.items() if n not in unreadable}
+        shown = lines([listed(unreadable.values(), most=3)])
+        for name in unreadable:
             fault = (
                 'not an image, or damaged, or its name is not UTF-8; remove, replace '
                 'or rename it, or add --skip-bad'
@@ -319,9 +319,9 @@ def picture(image: np.ndarray) -> np.ndarray:
 
 
 def _is_safe_to_open(path: Path) -> bool:
-    """Whether OpenCV can open a file, without waiting or ending the process.
+    """Whether OpenCV can open a file without waiting forever or crashing.
 
-    It waits for pipes, and crashes if a name is not UTF-8.
+    OpenCV waits for pipes and crashes if a name is not UTF-8.
     """
     try:
         str(path).encode()
@@ -356,7 +356,7 @@ def _check_fits_memory(path: Path) -> None:
     try:
         with Image.open(path) as header:
             pixels = header.width * header.height
-    # OpenCV reads other formats, and explains what it refuses.
+    # OpenCV reads more formats, and explains what it refuses.
     except (UnidentifiedImageError, Image.DecompressionBombError):
         return
     check_fits_memory(path, BYTES_PER_PIXEL * pixels)

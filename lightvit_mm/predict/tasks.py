@@ -17,8 +17,8 @@ from ..config import check_installed
 from .labels import keep_labels_inside
 
 TOP = 5  # classes listed for an image
-# Length in pixels to which the shorter side of a drawn classification is enlarged,
-# as long as the longer side stays below its limit.
+# Pictures of a classification are enlarged until the shorter side has SIDE pixels or
+# the longer side has LONGEST.
 SIDE = 224
 LONGEST = 4096
 OPACITY = 0.5  # of the colours that a segmentor draws

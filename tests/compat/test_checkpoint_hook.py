@@ -76,8 +76,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     assert last(tmp_path) == 'epoch_2.pth'
     assert error == (
         f'The checkpoint could not be saved: [Errno {errno.EFBIG}] File too large: '
-        f"'{tmp_path}/epoch_3.pth'. The earlier ones are complete. Free the disk or "
-        'correct the folder, then use --resume'
+        f"'{tmp_path}/epoch_3.pth'. Earlier checkpoints are complete. Free disk space "
+        'or check the folder, then use --resume'
     )
     runner = make_runner(
         tmp_path, max_epochs=3, checkpoint=dict(max_keep_ckpts=1), resume=True
@@ -88,7 +88,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
 
 
 def test_a_full_disk_leaves_the_best_checkpoint(tmp_path):
-    """Also if only it is saved."""
+    """Even if no other checkpoint is saved."""
     error = train_on_full_disk(tmp_path, interval=-1, save_last=False)
     assert names(tmp_path) == ['best_score_epoch_2.pth']
     assert 'best_score_epoch_3.pth' in error

@@ -73,7 +73,7 @@ def test_it_takes_the_optimizer_settings_of_any_config(strategy):
     ('settings', 'message'),
     [
         (dict(type='AmpOptimWrapper'), 'strategy.bf16.enabled=True'),
-        (dict(clip_grad=dict(type='value', clip_value=1)), 'takes only max_norm'),
+        (dict(clip_grad=dict(type='value', clip_value=1)), 'supports only max_norm'),
     ],
 )
 def test_what_it_would_ignore_is_refused(strategy, settings, message):

@@ -163,7 +163,7 @@ def test_it_names_the_images_whose_gradients_were_not_finite(data, tmp_path):
     spoil = dict(what='gradient', iterations=[4])
     cfg = spoiled_config(data, spoil, interval=100)
     error, images = stop(cfg, tmp_path)
-    before = error.split('images of the iteration before: ')[1]
+    before = error.split('images of the previous iteration: ')[1]
     assert 'in iteration 5' in error
     assert paths_in(before, data) == set(images[4])
 
@@ -234,7 +234,7 @@ def test_two_processes_stop_together(data, tmp_path):
     error, images_of_one = one.split('\n')
     assert other.split('\n')[0] == error
     assert 'loss_spoiled=inf in iteration 2 with the images' in error
-    now, before = error.split('images of the iteration before: ')
+    now, before = error.split('images of the previous iteration: ')
     first, second, _ = other.split('\n')[1].split('|')
     assert paths_in(now, data) == paths_in(second, data)
     assert paths_in(before, data) == paths_in(first + images_of_one.split('|')[0], data)

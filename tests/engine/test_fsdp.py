@@ -164,5 +164,5 @@ def test_ema_is_refused(tmp_path, monkeypatch):
         "custom_hooks = [dict(type='EMAHook')]\n"
     )
     monkeypatch.setattr('sys.argv', ['train.py', str(config)])
-    with pytest.raises(SystemExit, match='leave out one of them'):
+    with pytest.raises(SystemExit, match='remove one of them'):
         runpy.run_path(str(ROOT / 'tools/train.py'), run_name='__main__')

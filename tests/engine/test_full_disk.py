@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def mounted(folder, size):
-    """A small disk in the memory; needs the rights to mount one."""
+    """A small disk in memory; mounting it needs root rights."""
     folder.mkdir()
     command = ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(folder)]
     if subprocess.run(command, capture_output=True).returncode:

@@ -301,7 +301,7 @@ def test_an_unknown_runner_is_named(scenes):
         ('images', 3, "images should be a list, but is '3'"),
         ('annotations', {'a': 1}, 'annotations should be a list'),
         ('categories', [3], r'categories\[0\] has no id; expected a number'),
-        ('categories', [{'id': 1}], r'categories\[0\] has no name; expected a text'),
+        ('categories', [{'id': 1}], r'categories\[0\] has no name; expected a string'),
         ('images', [{'file_name': 'a'}], r'images\[0\] has no id; expected a number'),
         ('annotations', [{'image_id': 1}], r'annotations\[0\] has no category_id'),
     ],

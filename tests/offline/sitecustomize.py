@@ -1,14 +1,14 @@
-"""Forbids Python to reach other machines.
+"""Keeps Python from connecting to other machines.
 
-conftest.py imports this module and adds its folder to PYTHONPATH. So the child
-processes of tests also import it when they start. It writes each attempt to the
+conftest.py runs this module and adds its folder to PYTHONPATH, so that the child
+processes of tests also import it when they start. Each attempt is written to the
 file that OFFLINE_LOG names, because the caller may swallow the error.
 """
 
 import os
 import sys
 
-# Where the host is among the arguments of an audit event of the module socket.
+# The position of the host in the arguments of the socket module's audit events.
 EVENTS = {
     'socket.connect': 1,
     'socket.sendto': 1,
@@ -17,7 +17,7 @@ EVENTS = {
     'socket.gethostbyname': 0,
     'socket.gethostbyaddr': 0,
 }
-# None is what a server passes, '' and 0.0.0.0 mean all addresses of this machine.
+# Servers pass None; '' and 0.0.0.0 mean all addresses of this machine.
 LOCAL = {None, '', 'localhost', '0.0.0.0', '::', '::1', os.uname().nodename}
 
 

@@ -45,7 +45,7 @@ class Model(NamedTuple):
 
 
 def printable(text: str) -> str:
-    """A text in one line; a terminal would obey its control characters."""
+    """A text in one line, with escaped control characters."""
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -545,7 +545,7 @@ def predict(model: Model, path: Path, threshold: float) -> Image.Image:
     """Print the results for an image file and return the picture.
 
     Raises:
-        BadImage: If it cannot be read, or is too large for the memory.
+        BadImage: If it cannot be read or does not fit into memory.
     """
     image = read_image(path)
     try:
@@ -553,8 +553,8 @@ def predict(model: Model, path: Path, threshold: float) -> Image.Image:
     except MemoryError as error:
         h, w = image.shape[:2]
         raise BadImage(
-            f'The image {path} of {w} x {h} pixels needs more memory than there is: '
-            'make it smaller or remove it'
+            f'The image {path} of {w} x {h} pixels needs more memory than is '
+            'available: make it smaller or remove it'
         ) from error
 
 

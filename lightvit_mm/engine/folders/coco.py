@@ -99,7 +99,7 @@ def _check_entries(path: Path, content: dict, name: str, keys: dict[str, Any]) -
     for i, entry in enumerate(entries):
         for key, kind in keys.items():
             if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
-                expected = 'a text' if kind is str else 'a number'
+                expected = 'a string' if kind is str else 'a number'
                 raise ValueError(
                     f'{path}: {name}[{i}] has no {key}; expected {expected}'
                 )
