@@ -1,7 +1,8 @@
 # Each target makes the environment that it needs.
 #
 #   make demo        pre-train, train Mask R-CNN, print the AP table
-#   make test        run all tests
+#   make test        run the tests
+#   make test-slow   run the tests that take ten seconds or more each
 #   make test-docs   run the commands of README.md and docs/ on small data
 #   make torture     kill, stop and resume training in many ways; takes long
 #   make lint        check format and style with ruff
@@ -13,7 +14,7 @@
 #   make audit       look for known vulnerabilities in the pinned packages
 #   make clean       delete the environments and what was built
 #
-# STACK=onedl, classic or latest selects other packages for demo and all tests,
+# STACK=onedl, classic or latest selects other packages for demo and the tests,
 # each stack in its own environment. PYTHON=python3.12 selects the
 # interpreter. See docs/environments.md.
 STACK ?= openmmlab
@@ -42,13 +43,16 @@ case " $(PYTHONS) " in \
 esac
 endef
 
-.PHONY: demo test test-docs torture lint docs dist venv locks licenses audit clean
+.PHONY: demo test test-slow test-docs torture lint docs dist venv locks licenses audit clean
 
 demo: venv
 	$(VENV)/bin/python tools/demo.py
 
 test: venv
 	$(PYTEST)
+
+test-slow: venv
+	$(PYTEST) -m 'slow and not torture'
 
 test-docs: venv
 	$(PYTEST) -m commands

@@ -122,6 +122,7 @@ def test_weights_that_do_not_fit_are_not_tested(config, tmp_path):
     assert 'mAP' not in done.stdout
 
 
+@pytest.mark.slow
 def test_training_killed_within_an_epoch_resumes_from_its_checkpoint(config, tmp_path):
     options = ['--cfg-options', 'train_cfg.max_epochs=3', 'train_cfg.val_interval=9']
     process = subprocess.Popen(
@@ -183,6 +184,7 @@ class DumpEachRank(Hook):
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('frozen_stages', [-1, 1])
 def test_two_processes_train_the_same_parameters(config, tmp_path, frozen_stages):
     (tmp_path / 'dump_hook.py').write_text(DUMP_HOOK)
@@ -238,6 +240,7 @@ custom_hooks = [dict(type='DumpEachRank')]
         assert repeats[1:] == [frozen_stages >= 1, False]
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_classifier_and_one_tests_it(digits, tmp_path):
     config = tmp_path / 'classifier.py'
     config.write_text(
@@ -537,6 +540,7 @@ def test_commands_print_no_warnings(command, tmp_path):
     assert not [line for line in log.splitlines() if re.search('warn', line, re.I)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('num_processes', [1, 2])
 def test_training_prints_no_warnings_about_pkg_resources(
     digits, tmp_path, num_processes

@@ -21,7 +21,14 @@ ort = pytest.importorskip('onnxruntime')
 openvino = pytest.importorskip('openvino')
 
 
-@pytest.mark.parametrize('arch', ['tiny', 'small', 'base'])
+@pytest.mark.parametrize(
+    'arch',
+    [
+        'tiny',
+        pytest.param('small', marks=pytest.mark.slow),
+        pytest.param('base', marks=pytest.mark.slow),
+    ],
+)
 def test_classifiers_of_the_paper_give_the_same_probabilities(run, tmp_path, arch):
     cfg = classifier(arch)
     model = build(cfg)

@@ -46,7 +46,9 @@ def finetune_config(data_root, work_dir):
     return cfg
 
 
-@pytest.mark.parametrize('tool', ['own', 'mmpretrain'])
+@pytest.mark.parametrize(
+    'tool', ['own', pytest.param('mmpretrain', marks=pytest.mark.slow)]
+)
 def test_one_option_trains_on_any_folder(tool, folder, tmp_path):
     mmpretrain = pytest.importorskip('mmpretrain')
     tools = dict(own=ROOT, mmpretrain=Path(mmpretrain.__file__).parent / '.mim')[tool]

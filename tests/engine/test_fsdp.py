@@ -26,7 +26,7 @@ TOLERANCE = 1e-6
 @pytest.fixture(
     scope='module',
     params=[
-        ('classifier', {}),
+        pytest.param(('classifier', {}), marks=pytest.mark.slow),
         pytest.param(('detector', {}), marks=pytest.mark.torture),
         pytest.param(('segmentor', {}), marks=pytest.mark.torture),
         pytest.param(
@@ -109,6 +109,7 @@ def test_a_resumed_run_gives_the_same_weights_and_optimizer_state(folder):
             assert value.equal(other[name][key]), (name, key)
 
 
+@pytest.mark.slow
 def test_the_tools_train_and_test_any_config_with_fsdp(digits, tmp_path, monkeypatch):
     config = tmp_path / 'sharded.py'
     config.write_text(

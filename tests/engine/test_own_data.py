@@ -196,6 +196,7 @@ def annotation_file(root, split):
     return root / f'annotations/digits_{split}2024.json'
 
 
+@pytest.mark.slow
 def test_a_detector_from_an_empty_folder(scenes, digits, tmp_path):
     log, results = train(
         DETECTOR,
@@ -645,6 +646,7 @@ def masks(tmp_path):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('num_processes', [1, 2])
 def test_a_segmentor_from_an_empty_folder(masks, tmp_path, num_processes):
     log, results = train(

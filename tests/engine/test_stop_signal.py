@@ -256,6 +256,7 @@ def launch(cfg, work_dir, num_processes):
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'number',
     [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.torture)],
@@ -270,6 +271,7 @@ def test_workers_survive_a_signal_to_all_processes(number, data, tmp_path):
     assert checkpoints(tmp_path) == ['iter_7.pth']
 
 
+@pytest.mark.slow
 def test_all_processes_stop_if_one_gets_a_signal(data, tmp_path):
     cfg = config(data)
     cfg.custom_hooks.append(
@@ -282,6 +284,7 @@ def test_all_processes_stop_if_one_gets_a_signal(data, tmp_path):
     assert checkpoints(tmp_path) == ['iter_2.pth']
 
 
+@pytest.mark.slow
 def test_all_processes_stop_after_a_regular_checkpoint(data, tmp_path):
     cfg = config(data, interval=1)
     arguments = send('before_val_iter', 3, rank=1)

@@ -35,12 +35,14 @@ def run(*arguments, folder=ROOT):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', EXACT)
 def test_docs_show_what_the_command_gives(name, tmp_path):
     tables = EXPERIMENTS[name](Options(out=tmp_path))
     assert '\n'.join(table.markdown() for table in tables) == raw(name)
 
 
+@pytest.mark.slow
 def test_table4_in_the_docs(tmp_path, monkeypatch):
     """Three of its rows; all of them take a minute."""
     rows = [row for row in TABLE4 if row.name in ('ResNet-18', 'PVT-T', 'LightViT-S')]
@@ -55,6 +57,7 @@ def test_table4_in_the_docs(tmp_path, monkeypatch):
     assert text.endswith('\n\n'.join(table.notes) + '\n')
 
 
+@pytest.mark.slow
 def test_counts_of_table3_in_the_docs():
     pytest.importorskip('timm')
     assert raw('table3').startswith(throughput.complexity_table().markdown() + '\n')
