@@ -132,7 +132,7 @@ def test_bad_sizes_are_named(size):
 
 @pytest.mark.parametrize('size', [1, 31])
 def test_sizes_below_the_stride_of_a_network_are_named(size):
-    with pytest.raises(ValueError, match=f'image_size={size} should be .* at least 32'):
+    with pytest.raises(ValueError, match=f'image_size={size} should be at least 32'):
         resized(CLASSIFIER, size)
 
 
