@@ -24,8 +24,6 @@ class DeepSpeedStrategy(MMEngineDeepSpeedStrategy):
     - Hooks save their state in checkpoints and load it when a run is resumed.
     - A checkpoint is a folder. Its file ``weights.pth`` can be read by all tools.
 
-    DeepSpeed executes code in the checkpoints that it resumes from.
-
     Args:
         **kwargs: Options of mmengine's class, such as ``zero_optimization``.
 
