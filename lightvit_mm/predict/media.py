@@ -342,7 +342,8 @@ def _read(path: Path, load: Compose) -> dict:
         fault = 'is damaged' if loaded is None or is_cut_short(path) else None
     # Each decoder raises its own exceptions.
     except Exception as error:
-        fault = _fault(path, error)
+        # The error of mmcv's loader, without the path that compat adds.
+        fault = _fault(path, error.__cause__ or error)
     if fault is not None:
         raise ValueError(
             f'The image {lines([str(path)])} {fault}: replace or remove it, or add '

@@ -57,7 +57,7 @@ def test_a_truncated_image_that_cv2_fills_up_is_found(pets, monkeypatch):
 def test_values_that_the_loader_cannot_read_are_found(pets, dtype):
     path = train_image(pets)
     Image.fromarray(np.ones((HEIGHT, WIDTH), dtype)).save(path, 'TIFF')
-    with pytest.raises(AssertionError, match='failed to load'):
+    with pytest.raises(ValueError, match='failed to load'):
         LoadImageFromFile().transform(dict(img_path=str(path)))
     mode = dict(f='F', i='I')[np.dtype(dtype).kind]
     found = only(pets.check(), pictures.BROKEN, path)
