@@ -3,6 +3,7 @@
 import copy
 import os
 import signal
+import threading
 import time
 from collections.abc import Sized
 from typing import Any
@@ -35,6 +36,9 @@ class StopSignalHook(Hook):
     The checkpoint is called ``iter_N.pth``, has the options of ``CheckpointHook``,
     and ``last_checkpoint`` names it. The next regular checkpoint of the resumed run
     replaces it. Without a ``CheckpointHook``, nothing is saved.
+
+    Signals that are ignored stay ignored. In a thread, where Python receives no
+    signals, the hook does nothing.
     """
 
     priority = 'LOWEST'
@@ -52,11 +56,16 @@ class StopSignalHook(Hook):
         """Wait for signals from here on."""
         if not runner.iter:
             self._replaceable = None
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python allows it in the main thread only.
         process = os.getpid()
         for number in SIGNALS:
-            self._handlers[number] = signal.signal(
-                number, lambda number, _: self._receive(runner, process, number)
-            )
+            # A shell lets background processes ignore Ctrl-C; handlers that are not
+            # of Python cannot be restored.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                self._handlers[number] = signal.signal(
+                    number, lambda number, _: self._receive(runner, process, number)
+                )
 
     def after_train(self, runner: Runner) -> None:
         """Restore the signal handlers."""

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,25 @@ def test_a_run_without_checkpoints_stops_without_one(data, tmp_path, capfd):
     assert 'Nothing was saved, because the run has no CheckpointHook' in (
         log.out + log.err
     )
+
+
+def test_a_signal_that_is_ignored_stays_ignored(data, tmp_path):
+    cfg = config(data)
+    cfg.custom_hooks.append(
+        dict(type='SendSignal', **send('before_train_iter', 1, signal.SIGINT))
+    )
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        train(cfg, tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert checkpoints(tmp_path) == ['epoch_2.pth']
+
+
+def test_a_run_in_a_thread_works(data, tmp_path):
+    with ThreadPoolExecutor() as pool:
+        pool.submit(train, config(data), tmp_path).result()
+    assert checkpoints(tmp_path) == ['epoch_2.pth']
 
 
 def launch(cfg, work_dir, num_processes):
