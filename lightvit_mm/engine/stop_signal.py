@@ -47,7 +47,7 @@ class StopSignalHook(Hook):
         self._signal = 0
         self._received = 0.0
         self._handlers: dict[int, Any] = {}
-        self._saving = False
+        self._position: dict[str, int] = {}  # of the checkpoint of a stop
         self._saved_iter = -1
         self._replaceable: int | None = None  # iteration of the last stop
         self._val_batches = 0  # after which all processes can stop
@@ -133,10 +133,13 @@ class StopSignalHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note which iteration is saved, and mark the checkpoint of a stop."""
+        # FlexibleRunner counts one iteration too many after the last one of an epoch.
+        checkpoint['meta'].update(self._position)
         if 'optimizer' in checkpoint:
             self._saved_iter = checkpoint['meta']['iter']
-        if self._saving:
-            checkpoint['stopped_after'] = self._saved_iter
+        # By iterations, the regular hook deletes it according to max_keep_ckpts.
+        if self._position and _checkpoint_hook(runner).by_epoch:
+            checkpoint['stopped_after'] = self._position['iter']
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note whether a stop saved the checkpoint."""
@@ -161,11 +164,10 @@ class StopSignalHook(Hook):
             return 'Nothing was saved, because the run has no CheckpointHook.'
         # mmengine's Runner calls before_save_checkpoint in the first process only.
         if _largest(self._saved_iter) != iteration:
-            # By iterations, the regular hook deletes it according to max_keep_ckpts.
-            self._saving = regular.by_epoch
+            self._position = dict(epoch=runner.epoch, iter=iteration)
             regular = _by_iterations(regular) if regular.by_epoch else regular
             regular._save_checkpoint_with_step(
-                runner, iteration, meta=dict(epoch=runner.epoch, iter=iteration)
+                runner, iteration, meta=dict(self._position)
             )
             self._remove_replaced(runner)
         return (
