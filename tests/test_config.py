@@ -310,3 +310,15 @@ def test_class_weights_fit_the_classes(head, key, loss, expected):
 @pytest.mark.parametrize('weights', [None, 1.0, 'weights.npy'])
 def test_other_class_weights_are_left_to_the_library(weights):
     check_class_weights(weighted('FPNHead', 'loss_decode', dict(class_weight=weights)))
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'san/san-vit-b16_coco-stuff164k-640x640.py',
+        'mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py',
+    ],
+)
+def test_class_weights_of_mmseg_pass(name):
+    pytest.importorskip('mmseg')
+    check_class_weights(read_config(f'mmseg::{name}'))

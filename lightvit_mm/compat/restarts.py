@@ -15,7 +15,9 @@ def separate_attempts(module: ModuleType) -> None:
     def create_store(*args, **kwargs):
         from torch.distributed import PrefixStore
 
+        store = create(*args, **kwargs)
         attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
-        return PrefixStore(f'attempt_{attempt}', create(*args, **kwargs))
+        # Processes without this patch can take part in the first attempt.
+        return store if attempt == '0' else PrefixStore(f'attempt_{attempt}', store)
 
     module._create_c10d_store = create_store

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from multiprocessing import parent_process
 from multiprocessing.queues import Queue
 from types import ModuleType
 
@@ -33,7 +34,8 @@ def worker_loop(*args, **kwargs) -> None:
 
 def _exit_for_parent() -> None:
     """Exit on SIGTERM from the parent; ignore SIGTERM from other processes."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+    # With the start method forkserver, os.getppid() is not the parent.
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent_process().pid:
         pass
     os._exit(0)
 

@@ -76,7 +76,7 @@ class LostRankHook(Hook):
                             f'for {self.timeout:g} seconds',
                         )
             store.set(f'report{rank}', 'ended')
-        except torch.distributed.DistError as error:
+        except RuntimeError as error:  # DistError, since PyTorch 2.2
             if not self._trained.is_set() and _is_distributed():
                 _exit(rank, f'it lost the connection to the run ({error})')
 

@@ -38,6 +38,9 @@ class StopSignalHook(Hook):
     ``CheckpointHook``; ``last_checkpoint`` names it. The next regular checkpoint of
     the resumed run replaces it. Without a ``CheckpointHook``, nothing is saved.
 
+    Ignored signals stay ignored. The hook does nothing if the training runs in a
+    thread other than the main one, because Python receives no signals there.
+
     Args:
         timeout: Seconds after a signal. If the run has not begun to save a checkpoint
             by then, it exits without one. Default: 300.
@@ -51,7 +54,7 @@ class StopSignalHook(Hook):
         self._signal = 0
         self._received = 0.0
         self._handlers: dict[int, Any] = {}
-        self._saving = False
+        self._position: dict[str, int] = {}  # of the checkpoint of a stop
         self._saved_iter = -1
         self._replaceable: int | None = None  # iteration of the last stop
         self._val_batches = 0  # that every process has
@@ -60,11 +63,16 @@ class StopSignalHook(Hook):
         """Install the signal handlers."""
         if not runner.iter:
             self._replaceable = None
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python allows it in the main thread only.
         process = os.getpid()
         for number in SIGNALS:
-            self._handlers[number] = signal.signal(
-                number, lambda number, _: self._receive(runner, process, number)
-            )
+            # A shell lets background processes ignore Ctrl-C; handlers that are not
+            # of Python cannot be restored.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                self._handlers[number] = signal.signal(
+                    number, lambda number, _: self._receive(runner, process, number)
+                )
 
     def after_train(self, runner: Runner) -> None:
         """Restore the signal handlers."""
@@ -144,10 +152,13 @@ class StopSignalHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note the iteration that is saved, and mark the checkpoint of a stop."""
+        # FlexibleRunner counts one iteration too many after the last one of an epoch.
+        checkpoint['meta'].update(self._position)
         if 'optimizer' in checkpoint:
             self._saved_iter = checkpoint['meta']['iter']
-        if self._saving:
-            checkpoint['stopped_after'] = self._saved_iter
+        # By iterations, the regular hook deletes it according to max_keep_ckpts.
+        if self._position and _checkpoint_hook(runner).by_epoch:
+            checkpoint['stopped_after'] = self._position['iter']
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note whether a stop saved the checkpoint."""
@@ -174,11 +185,10 @@ class StopSignalHook(Hook):
             return 'Nothing was saved, because the run has no CheckpointHook.'
         # mmengine's Runner calls before_save_checkpoint in the first process only.
         if _largest(self._saved_iter) != iteration:
-            # A hook that saves by iterations deletes it according to max_keep_ckpts.
-            self._saving = regular.by_epoch
+            self._position = dict(epoch=runner.epoch, iter=iteration)
             regular = _by_iterations(regular) if regular.by_epoch else regular
             regular._save_checkpoint_with_step(
-                runner, iteration, meta=dict(epoch=runner.epoch, iter=iteration)
+                runner, iteration, meta=dict(self._position)
             )
             self._remove_replaced(runner)
         return (

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -231,6 +233,33 @@ def test_a_run_without_checkpoints_stops_without_one(data, tmp_path, capfd):
     assert 'Nothing was saved, because the run has no CheckpointHook' in (
         log.out + log.err
     )
+
+
+def test_a_signal_that_is_ignored_stays_ignored(data, tmp_path):
+    cfg = config(data)
+    cfg.custom_hooks.append(
+        dict(type='SendSignal', **send('before_train_iter', 1, signal.SIGINT))
+    )
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        train(cfg, tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert checkpoints(tmp_path) == ['epoch_2.pth']
+
+
+def test_a_run_in_a_thread_works(data, tmp_path):
+    with ThreadPoolExecutor() as pool:
+        pool.submit(train, config(data), tmp_path).result()
+    assert checkpoints(tmp_path) == ['epoch_2.pth']
+
+
+def test_flexible_runner_saves_the_iteration_of_a_stop(data, tmp_path):
+    cfg = config(data)
+    cfg.update(runner_type='FlexibleRunner', env_cfg=dict())
+    names = stopped(cfg, tmp_path, send('before_val_iter', 5), code=143)
+    assert names == ['iter_5.pth']
+    assert torch.load(tmp_path / names[0], weights_only=False)['meta']['iter'] == 5
 
 
 def launch(cfg, work_dir, num_processes):
