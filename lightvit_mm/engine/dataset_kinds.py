@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.config import Config
+
 from ..arguments import CONFIG, DICT, FLAG, TEXT, Kind, each, integer, optional
 
 PATH = Kind('a path', lambda value: isinstance(value, (str, os.PathLike)))
@@ -25,7 +27,9 @@ DATASET = dict(
         "a string, or a dict of paths with the key 'img_path'",
         lambda value: TEXT.accepts(value) or is_prefix(value, 'img_path'),
     ),
-    metainfo=optional(Kind('a dict', lambda value: isinstance(value, Mapping))),
+    metainfo=optional(
+        Kind('a dict', lambda value: isinstance(value, (Mapping, Config)))
+    ),
     filter_cfg=optional(DICT),
     pipeline=each(
         Kind(
