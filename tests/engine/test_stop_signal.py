@@ -42,7 +42,8 @@ class SendSignal(Hook):
         def send(runner, **_):
             if (runner.iter, runner.rank) == (iteration, rank):
                 if group:
-                    os.killpg(0, number)
+                    # Workers tell a signal of their parent from others.
+                    subprocess.run(['kill', f'-{number}', '--', f'-{os.getpgrp()}'])
                 else:
                     os.kill(os.getpid(), number)
 
