@@ -142,9 +142,9 @@ def written_whole(path: Path, *suffixes: str) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file; when this returns, the new content is on the disk.
+    """Replace a file, which has either its old or its new content at any time.
 
-    If writing fails, or the process or machine stops, the file keeps its old content.
+    This holds too if writing fails, or if the process or the machine stops.
 
     Raises:
         OSError: If the disk is full, or the folder cannot be written to.

@@ -93,7 +93,7 @@ def read(
         with open(file, 'rb') as opened:
             return read(opened, map_location, name or str(file), mmap)
     name = name or 'The checkpoint'
-    _check_format(file, name)
+    mmap = _check_format(file, name) and mmap
     has_code = allows_code()
     if has_code:
         print_log(

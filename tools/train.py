@@ -2,9 +2,11 @@
 
 import argparse
 
+from mmengine.config import Config
 from mmengine.device import get_device
 
 from lightvit_mm import cli
+from lightvit_mm.config import type_name
 from lightvit_mm.engine.distributed import leave_process_group
 
 
@@ -32,16 +34,29 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@cli.short_errors()
-def main() -> None:
-    args = parse_args()
-    cfg = cli.run_config(args)
-    hooks = [hook.get('type') for hook in cfg.get('custom_hooks') or []]
-    if 'EMAHook' in hooks and cfg.get('runner_type') == 'FlexibleRunner':
+def check_hooks(cfg: Config) -> None:
+    """Refuse hooks that would fail or lose iterations with FlexibleRunner."""
+    if cfg.get('runner_type') != 'FlexibleRunner':
+        return
+    hooks = [*(cfg.get('custom_hooks') or []), *cfg.default_hooks.values()]
+    if 'EMAHook' in map(type_name, filter(None, hooks)):
         raise SystemExit(
             f'EMAHook does not work with {cfg.strategy.type}, which does not keep '
             'whole weights: remove one of them'
         )
+    # mmengine saves the best checkpoint with the number of the next epoch.
+    if any('save_best' in hook for hook in filter(None, hooks)):
+        raise SystemExit(
+            f'save_best does not work with {cfg.strategy.type}, because a run would '
+            'skip an epoch when it is resumed: remove save_best'
+        )
+
+
+@cli.short_errors()
+def main() -> None:
+    args = parse_args()
+    cfg = cli.run_config(args)
+    check_hooks(cfg)
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume

@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 
-from ..engine.last_checkpoint import POINTER, run_folders
+from ..engine.last_checkpoint import POINTER, remove, run_folders
 from ..files import remove_all_drafts, write_whole
 from ..safe_load import CheckpointError
 
@@ -99,7 +99,7 @@ def remove_after_saving(module: ModuleType) -> None:
                 write_whole(Path(runner.work_dir, POINTER), str(path).encode())
                 for old in outdated:
                     name = self.filename_tmpl.format(old)
-                    _remove(self.file_backend.join_path(self.out_dir, name), self)
+                    remove(self.file_backend.join_path(self.out_dir, name), self)
 
     def save_best_then_remove(self, runner, metrics: dict) -> None:
         before = _best(self)
@@ -111,7 +111,7 @@ def remove_after_saving(module: ModuleType) -> None:
         _set_best(self, after)
         if is_main_process():
             for path in set(before.values()) - {None, *after.values()}:
-                _remove(path, self)
+                remove(path, self)
 
     hook._save_checkpoint_with_step = save_then_remove
     hook._save_best_checkpoint = save_best_then_remove
@@ -131,14 +131,6 @@ def _set_best(hook: Any, paths: dict[str, str | None]) -> None:
         hook.best_ckpt_path = paths['']
     elif paths:
         hook.best_ckpt_path_dict = paths
-
-
-def _remove(path: str, hook: Any) -> None:
-    backend = hook.file_backend
-    if backend.isfile(path):
-        backend.remove(path)
-    elif backend.isdir(path):  # DeepSpeed's checkpoints
-        backend.rmtree(path)
 
 
 @contextmanager

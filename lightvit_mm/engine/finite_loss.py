@@ -30,8 +30,10 @@ class FiniteLossHook(Hook):
     processes, a bad loss in one counts for all, and all raise the same error.
 
     A checkpoint is saved only if all parameters are finite and no buffer, such as
-    BatchNorm's statistics, contains NaN. Otherwise the run stops. With DeepSpeed,
-    mmengine does not call this check.
+    BatchNorm's statistics, contains NaN. Otherwise the run stops. With FSDP,
+    each process checks its part: a file with NaN may be written, but
+    ``last_checkpoint`` does not name it. With DeepSpeed, mmengine does not call this
+    check.
 
     mmdet's ``CheckInvalidLossHook`` checks only every 50th iteration, in each
     process separately. It names neither losses nor images, and NaN may be saved.

@@ -66,6 +66,20 @@ def run_folders(runner: Any) -> RunFolders:
     return RunFolders(work_dir, folder, hook.filename_tmpl)
 
 
+def remove(path: str, hook: Any) -> None:
+    """Remove a checkpoint, if it exists.
+
+    Args:
+        path: The file, or the folder that DeepSpeed writes.
+        hook: The CheckpointHook of the run.
+    """
+    backend = hook.file_backend
+    if backend.isfile(path):
+        backend.remove(path)
+    elif backend.isdir(path):
+        backend.rmtree(path)
+
+
 def choose(folders: RunFolders, given: str | None = None) -> str | None:
     """Let the first process choose the checkpoint from which all processes resume.
 

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from ..registry import HOOKS
 from .distributed import leave_process_group
+from .last_checkpoint import remove
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Processes may get one signal twice: from the scheduler and from the launcher.
@@ -204,10 +205,7 @@ class StopSignalHook(Hook):
             path = regular.file_backend.join_path(
                 regular.out_dir, f'iter_{self._replaceable:d}.pth'
             )
-            if regular.file_backend.isfile(path):
-                regular.file_backend.remove(path)
-            elif regular.file_backend.isdir(path):  # DeepSpeed's checkpoints
-                regular.file_backend.rmtree(path)
+            remove(path, regular)
         self._replaceable = None
 
 

@@ -158,12 +158,20 @@ def test_a_run_without_a_launcher_is_refused(tmp_path):
         STRATEGIES.build(strategy)
 
 
-def test_ema_is_refused(tmp_path, monkeypatch):
-    config = tmp_path / 'averaged.py'
+@pytest.mark.parametrize(
+    'hooks, message',
+    [
+        ("custom_hooks = [dict(type='EMAHook')]", 'remove one of them'),
+        ("custom_hooks = [dict(type='mmpretrain.EMAHook')]", 'remove one of them'),
+        ("default_hooks = dict(checkpoint=dict(save_best='auto'))", 'save_best'),
+    ],
+)
+def test_hooks_that_would_fail_are_refused(tmp_path, monkeypatch, hooks, message):
+    config = tmp_path / 'config.py'
     config.write_text(
         f"_base_ = '{ROOT}/configs/large_scale/mask_rcnn_lightvit_s_1x_fsdp.py'\n"
-        "custom_hooks = [dict(type='EMAHook')]\n"
+        + hooks
     )
     monkeypatch.setattr('sys.argv', ['train.py', str(config)])
-    with pytest.raises(SystemExit, match='remove one of them'):
+    with pytest.raises(SystemExit, match=message):
         runpy.run_path(str(ROOT / 'tools/train.py'), run_name='__main__')
