@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+# Without it, OpenVINO does not report its import to Intel.
+sys.modules.setdefault('openvino_telemetry', None)
 if torch.__version__ < '2.6':
     # Needed to read mmengine's training state; the tests trust their checkpoints.
     os.environ.setdefault('LIGHTVIT_MM_UNSAFE_LOAD', '1')

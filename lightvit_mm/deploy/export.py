@@ -22,6 +22,7 @@ from .modules import (
     ExportError,
     Segmentor,
 )
+from .sessions import import_openvino
 
 # The name under which a file stores its metadata, as JSON.
 KEY = 'lightvit_mm'
@@ -194,10 +195,8 @@ def onnx_to_openvino(source: Path, target: Path) -> None:
         target: The .xml file to write. A .bin file is written next to it. Existing
             files are replaced only if the conversion succeeds.
     """
-    import openvino
-
-    # Unlike openvino.convert_model, it reports nothing to Intel.
-    model = openvino.Core().read_model(source)
+    openvino = import_openvino()
+    model = openvino.convert_model(source)
     with written_whole(target, '.bin') as draft:
         openvino.save_model(model, draft, compress_to_fp16=False)
 

@@ -1,11 +1,24 @@
 """Open exported files in their runtimes."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 Session = Callable[..., Sequence[np.ndarray]]
+
+
+def import_openvino() -> ModuleType:
+    """OpenVINO, without the module that reports its use to Intel.
+
+    It would report each import.
+    """
+    sys.modules.setdefault('openvino_telemetry', None)
+    import openvino
+
+    return openvino
 
 
 def open_onnxruntime(path: Path, threads: int = 0) -> Session:
@@ -35,15 +48,17 @@ def open_openvino(path: Path, threads: int = 0) -> Session:
 
     Arguments and result are those of :func:`open_onnxruntime`.
     """
-    import openvino
-
-    network = openvino.Core().compile_model(
-        str(path),
-        'CPU',
-        {
-            'INFERENCE_NUM_THREADS': threads,
-            # On CPUs with bfloat16, OpenVINO would use it by default.
-            'INFERENCE_PRECISION_HINT': 'f32',
-        },
+    network = (
+        import_openvino()
+        .Core()
+        .compile_model(
+            str(path),
+            'CPU',
+            {
+                'INFERENCE_NUM_THREADS': threads,
+                # On CPUs with bfloat16, OpenVINO would use it by default.
+                'INFERENCE_PRECISION_HINT': 'f32',
+            },
+        )
     )
     return lambda *arrays: list(network(list(arrays)).values())

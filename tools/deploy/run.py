@@ -9,6 +9,7 @@ import argparse
 import colorsys
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable
 from glob import glob
@@ -115,6 +116,8 @@ def read_onnx(path: Path) -> Model:
 
 
 def read_openvino(path: Path) -> Model:
+    # Without it, OpenVINO does not report its import to Intel.
+    sys.modules.setdefault('openvino_telemetry', None)
     import openvino
 
     core = openvino.Core()
