@@ -115,7 +115,13 @@ def _append_to_log(trace: str) -> str | None:
     for handler in MMLogger.get_current_instance().handlers:
         if isinstance(handler, logging.FileHandler):
             with suppress(OSError):  # such as a full disk
-                with open(handler.baseFilename, 'a') as file:
+                # File names that are not UTF-8 are escaped.
+                with open(
+                    handler.baseFilename,
+                    'a',
+                    encoding='utf-8',
+                    errors='backslashreplace',
+                ) as file:
                     file.write(trace)
                 return os.path.relpath(handler.baseFilename)
     return None

@@ -1,6 +1,7 @@
 """train.py and test.py on wrong input: one line, and the traceback in the log file."""
 
 import argparse
+import os
 import re
 import runpy
 import shutil
@@ -149,6 +150,16 @@ def test_a_missing_or_wrong_file_is_named(
     options = ['--cfg-options', *arguments] if tool == 'train' else arguments
     line = error_of(monkeypatch, tool, 'config.py', *options)
     assert message in line and 'traceback' not in line
+
+
+def test_a_name_that_is_not_utf8_is_escaped_in_the_log_file(tmp_path, monkeypatch):
+    log = tmp_path / 'run.log'
+    logger = MMLogger('names', log_file=str(log))
+    monkeypatch.setattr(MMLogger, 'get_current_instance', lambda: logger)
+    name = os.fsdecode(b'\xff.png')
+    with pytest.raises(OSError), cli.short_errors():
+        raise OSError(f'{name} is damaged')
+    assert r'OSError: \udcff.png is damaged' in log.read_text()
 
 
 def test_without_a_log_file_the_line_says_how_to_see_the_traceback(folder, monkeypatch):
