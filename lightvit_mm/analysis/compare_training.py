@@ -10,6 +10,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..files import ROOT, written_whole
 from .report import Table
@@ -55,7 +56,7 @@ def train(config: str, seed: int, out: Path, options: Sequence[str]) -> None:
         options: ``KEY=VALUE`` for ``--cfg-options``.
 
     Raises:
-        RuntimeError: If the training fails.
+        ChildProcessError: If the training fails.
     """
     folder = out / Path(config).stem / f'seed_{seed}'
     finished = folder / 'finished'
@@ -70,7 +71,7 @@ def train(config: str, seed: int, out: Path, options: Sequence[str]) -> None:
     ]
     status = subprocess.run(command).returncode
     if status:
-        raise RuntimeError(
+        raise ChildProcessError(
             f'The training in {folder} ended with status {status}, see above. Run '
             'this command again to continue it'
         )
@@ -104,23 +105,18 @@ def summarize(points: Sequence[Point]) -> Table:
         ['model', 'seeds', 'trained', *(METRICS[name] for name in metrics)],
     )
     for model in dict.fromkeys(point.model for point in points):
-        last = {
-            (point.metric, point.seed): point
-            for point in points
-            if point.model == model
-        }
-        seeds = sorted({seed for _, seed in last})
+        # Points are sorted by step, so the last one of each run stays.
+        last = {(p.metric, p.seed): p for p in points if p.model == model}
+        values: dict[str, list[float]] = {name: [] for name in metrics}
+        for point in last.values():
+            values[point.metric].append(point.value)
         steps = sorted({point.step for point in last.values()})
-        cells = []
-        for name in metrics:
-            values = [point.value for key, point in last.items() if key[0] == name]
-            cells.append(_spread(values))
         table.rows.append(
             [
                 model,
-                len(seeds),
+                len({point.seed for point in last.values()}),
                 '–'.join(map(str, dict.fromkeys([steps[0], steps[-1]]))),
-                *cells,
+                *map(_spread, values.values()),
             ]
         )
     return table
@@ -162,6 +158,7 @@ def plot(points: Sequence[Point], metric: str) -> Figure:
             linewidth=0,
         )
     axes.set(xlabel='trained epochs', ylabel=METRICS[metric])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
