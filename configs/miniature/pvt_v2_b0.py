@@ -1,0 +1,21 @@
+"""PVTv2-B0 on ten classes of ImageNet.
+
+tools/train.py configs/miniature/pvt_v2_b0.py --cfg-options data_root=FOLDER
+
+The paper has no result for it.
+Training: 12 epochs, 64 images per step, from random weights.
+"""
+
+_base_ = './_base_/imagenette.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='TIMMBackbone',
+        model_name='pvt_v2_b0',
+        drop_path_rate=0.1,
+        global_pool='',
+    ),
+    neck=dict(_delete_=True, type='GlobalAveragePooling'),
+    head=dict(in_channels=256),
+)
