@@ -107,6 +107,8 @@ class StopSignalHook(Hook):
         os._exit(128 + self._signal)
 
     def _restore_handlers(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}

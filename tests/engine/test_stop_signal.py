@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -202,6 +203,9 @@ def test_a_second_signal_has_its_usual_effect_at_once(data, tmp_path):
         with pytest.raises(Second):
             train(cfg, tmp_path)
         assert signal.getsignal(signal.SIGTERM) is usual
+        # One would end this process later.
+        timers = [t for t in threading.enumerate() if isinstance(t, threading.Timer)]
+        assert all(timer.finished.is_set() for timer in timers)  # cancelled
     finally:
         signal.signal(signal.SIGTERM, handler)
     assert checkpoints(tmp_path) == []
