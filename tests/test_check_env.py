@@ -303,7 +303,7 @@ def test_fixes_install_what_the_stacks_pin():
     ):
         pins = ''.join(
             (STACKS / f'{name}.txt').read_text()
-            for name in (stack, 'current', 'common')
+            for name in (stack, 'torch-2.11', 'current', 'common')
         )
         for requirement in ' '.join(versions).split():
             assert f'{requirement}\n' in pins
