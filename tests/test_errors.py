@@ -112,7 +112,7 @@ def error_of(monkeypatch, tool, *arguments):
         ('train_dataloader.batch_size=0', 'ValueError: batch_size should be a positiv'),
         ('train_dataloader.sampler.type=No', 'KeyError: No is not in the mmpretrain::'),
         ('optim_wrapper.optimizer.lr=-1', 'ValueError: Invalid learning rate: -1'),
-        ('model.backbone.init_cfg=x', 'AssertionError: assert isinstance(init_cfg'),
+        ('model.head.init_cfg=x', 'AssertionError: assert isinstance(init_cfg'),
         ('data_preprocessor.mean=[1,2]', 'RuntimeError: The size of tensor a'),
     ],
 )

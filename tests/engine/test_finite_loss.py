@@ -213,7 +213,7 @@ def test_processes_stop_together(tmp_path):
     assert one == other
     assert one.startswith('3 ')
     assert 'loss_cls=inf in iteration 3 with the images 1_2.png;' in one
-    assert 'before: 0_1.png, 1_1.png.' in one
+    assert 'previous iteration: 0_1.png, 1_1.png.' in one
 
 
 @pytest.mark.torture
