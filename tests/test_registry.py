@@ -225,4 +225,7 @@ def test_a_typing_error_in_a_config_is_explained(tmp_path):
         tmp_path,
     )
     assert done.returncode
-    assert "LightViT has no argument 'archs'; it takes arch," in done.stderr
+    assert (
+        "LightViT has no argument 'archs' (close to it: arch); it takes arch,"
+        in done.stderr
+    )
