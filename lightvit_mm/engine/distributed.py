@@ -4,6 +4,7 @@ import gc
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import all_reduce
 
 from ..config import walk
 
@@ -31,3 +32,10 @@ def leave_process_group() -> None:
         torch.distributed.destroy_process_group()
         # The threads end with the last reference, which the runner holds.
         gc.collect()
+
+
+def largest(number: int) -> int:
+    """The largest of the numbers that all processes give."""
+    numbers = torch.tensor(number)
+    all_reduce(numbers, 'max')
+    return int(numbers)

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-import torch
-from mmengine.dist import all_gather_object, all_reduce
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
 from ..messages import listed
 from ..registry import HOOKS
+from .distributed import largest
 
 
 @HOOKS.register_module()
@@ -75,7 +75,7 @@ class FiniteLossHook(Hook):
             if 'loss' in name and not math.isfinite(value)
         }
         images = list(_image_paths(data_batch))
-        if not _anywhere(bool(bad)):
+        if not largest(len(bad)):
             self._in_a_row = 0
             self._images_before = images
             return
@@ -123,13 +123,6 @@ class FiniteLossHook(Hook):
                 'Resume from the last checkpoint with a lower learning rate or '
                 'optim_wrapper.clip_grad.'
             )
-
-
-def _anywhere(flag: bool) -> bool:
-    """Whether the flag is set in any process."""
-    flags = torch.tensor(float(flag))
-    all_reduce(flags, 'max')
-    return bool(flags)
 
 
 def _not_finite(model: nn.Module) -> list[str]:

@@ -9,13 +9,12 @@ import time
 from collections.abc import Sized
 from typing import Any
 
-import torch
-from mmengine.dist import all_reduce, barrier, is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import Runner
 
 from ..registry import HOOKS
-from .distributed import leave_process_group
+from .distributed import largest, leave_process_group
 from .last_checkpoint import remove
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -118,7 +117,7 @@ class StopSignalHook(Hook):
     ) -> None:
         """Stop if there was a signal."""
         self._remove_replaced(runner)
-        if number := _largest(self._signal):
+        if number := largest(self._signal):
             self._stop(runner, number, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -130,15 +129,13 @@ class StopSignalHook(Hook):
         self._val_batches = 0
         dataloader = runner.val_dataloader
         if self._handlers and isinstance(dataloader, Sized):
-            number = torch.tensor(len(dataloader))
-            all_reduce(number, 'min')
-            self._val_batches = int(number)
+            self._val_batches = -largest(-len(dataloader))
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs=None
     ) -> None:
         """Stop if there was a signal."""
-        if batch_idx < self._val_batches and (number := _largest(self._signal)):
+        if batch_idx < self._val_batches and (number := largest(self._signal)):
             for hook in runner.hooks:
                 # Only mmpretrain's hook has this option.
                 if isinstance(hook, EMAHook) and getattr(hook, 'evaluate_on_ema', True):
@@ -150,7 +147,7 @@ class StopSignalHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Stop if there was a signal."""
-        if self._handlers and (number := _largest(self._signal)):
+        if self._handlers and (number := largest(self._signal)):
             self._stop(runner, number, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -187,7 +184,7 @@ class StopSignalHook(Hook):
         if regular is None:
             return 'Nothing was saved, because the run has no CheckpointHook.'
         # mmengine's Runner calls before_save_checkpoint in the first process only.
-        if _largest(self._saved_iter) != iteration:
+        if largest(self._saved_iter) != iteration:
             self._position = dict(epoch=runner.epoch, iter=iteration)
             regular = _by_iterations(regular) if regular.by_epoch else regular
             regular._save_checkpoint_with_step(
@@ -209,13 +206,6 @@ class StopSignalHook(Hook):
             )
             remove(path, regular)
         self._replaceable = None
-
-
-def _largest(number: int) -> int:
-    """The largest of the numbers of all processes."""
-    numbers = torch.tensor(number)
-    all_reduce(numbers, 'max')
-    return int(numbers)
 
 
 def _checkpoint_hook(runner: Runner) -> CheckpointHook | None:
