@@ -172,7 +172,8 @@ def _meta_if_good(path: Path) -> dict | None:
     try:
         return _meta(path)
     except (CheckpointError, OSError):
-        return _meta(path) if _is_good(path) else None
+        _is_good(path)  # It says why not, or raises if the file may contain code.
+        return None
 
 
 def _is_good(path: Path) -> bool:
