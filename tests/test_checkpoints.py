@@ -24,7 +24,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
@@ -170,14 +169,6 @@ def folder(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv('LIGHTVIT_CHECKPOINTS', str(folder))
     return folder
-
-
-@pytest.fixture
-def log(caplog):
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def as_trained(weights):

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing
-from mmengine.logging import MMLogger
 
 from lightvit_mm.engine.last_checkpoint import RunFolders, choose
 from lightvit_mm.safe_load import CheckpointError, RefusedError
@@ -30,14 +29,6 @@ def folder(trained, tmp_path):
     """A copy whose last_checkpoint names files in the original."""
     shutil.copytree(trained, tmp_path / 'run')
     return tmp_path / 'run'
-
-
-@pytest.fixture
-def log(caplog):
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def find(folder, **settings):
