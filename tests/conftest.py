@@ -26,6 +26,9 @@ if 'OFFLINE_LOG' not in os.environ:
     runpy.run_path(str(offline / 'sitecustomize.py'))
 ATTEMPTS = tempfile.NamedTemporaryFile('r+')  # noqa: SIM115
 os.environ['OFFLINE_LOG'] = ATTEMPTS.name
+# Child processes that a test kills leave files in it.
+LEFTOVERS = tempfile.TemporaryDirectory()
+os.environ['TMPDIR'] = LEFTOVERS.name
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.visualization import Visualizer
 
 from lightvit_mm import cli
 from lightvit_mm.config import read_config
@@ -86,8 +87,9 @@ def folder(template, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     # It asks compilers for their versions, which takes a second.
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
-    # A process has one run, and so one log file.
+    # A process has one run, and so one log file and one visualizer.
     monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
+    monkeypatch.setattr(Visualizer, '_instance_dict', OrderedDict())
     yield tmp_path
     sys.modules.pop('users_module', None)
 
