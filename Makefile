@@ -2,7 +2,7 @@
 #
 #   make demo        pre-train, train Mask R-CNN, print the AP table
 #   make test        run the tests
-#   make test-slow   run the tests that take ten seconds or more each
+#   make test-slow   run the tests that take longer
 #   make test-docs   run the commands of README.md and docs/ on small data
 #   make torture     kill, stop and resume training in many ways; takes long
 #   make lint        check format and style with ruff

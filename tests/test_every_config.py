@@ -30,6 +30,14 @@ NAMES = sorted(
     if '_base_' not in path.parts
 )
 
+# Their networks differ from those of other configs in the size only, or not at all.
+LARGER = [
+    name
+    for name in NAMES
+    if re.search('_[sb](?=_)|_3x', name)
+    and re.sub('_[sb](?=_)', '_t', name).replace('_3x', '_1x') in NAMES
+]
+
 # Reading takes most of the time of a short test.
 read_config = functools.cache(Config.fromfile)
 
@@ -103,7 +111,14 @@ def fewer_regions(settings):
                 fewer_regions(child)
 
 
-@pytest.fixture(params=NAMES, ids=lambda name: name[:-3])
+@pytest.fixture(
+    params=[
+        pytest.param(
+            name, id=name[:-3], marks=[pytest.mark.slow] if name in LARGER else []
+        )
+        for name in NAMES
+    ]
+)
 def cfg(request):
     cfg = copy.deepcopy(read_config(CONFIGS / request.param))
     fewer_regions(cfg.model)

@@ -81,6 +81,7 @@ def weights(path):
     return torch.load(path, weights_only=False)['state_dict']
 
 
+@pytest.mark.slow
 def test_a_detector_is_trained_tested_and_drawn(config, tmp_path):
     options = ['--cfg-options', 'train_cfg.max_epochs=1']
     log = check([*TRAIN, config, *options], tmp_path)

@@ -87,6 +87,7 @@ def two_digits(digits, tmp_path):
     return tmp_path / 'data'
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_reports(two_digits, tmp_path):
     """Its results are those that the run has logged."""
     out, name = tmp_path / 'out', 'lightvit_t_0_tokens_no_gates'

@@ -81,6 +81,7 @@ def resume_two_processes(cfg, folder, stops):
     return json.loads((folder / 'differences.json').read_text()), records
 
 
+@pytest.mark.slow
 def test_two_processes_resume_and_draw_different_numbers(data, tmp_path):
     cfg = run_config(data, 'classifier', interval=2)
     result, records = resume_two_processes(cfg, tmp_path, ['iter_2'])
