@@ -5,12 +5,12 @@ from collections import OrderedDict
 from io import BytesIO
 from typing import Any, BinaryIO, TextIO
 
-import numpy as np
 import torch
 import yaml
 from mmengine.structures import InstanceData
 
 from .safe_load import UNSAFE_VARIABLE, RefusedError, read
+from .safe_numpy import STAND_INS, NotAllowedError
 
 
 def load_pickle(file: BinaryIO, **options: Any) -> Any:
@@ -30,6 +30,8 @@ def load_pickle(file: BinaryIO, **options: Any) -> Any:
         return _Unpickler(file, **options).load()
     except RefusedError:
         raise
+    except NotAllowedError as error:
+        raise _refusal(_name(file, 'pickle'), str(error)) from error
     # Damaged bytes can fail anywhere in the decoder.
     except Exception as error:
         raise ValueError(
@@ -91,18 +93,12 @@ _SAFE = {
     ('builtins', 'set'): set,
     ('collections', 'OrderedDict'): OrderedDict,
     ('mmengine.structures.instance_data', 'InstanceData'): InstanceData,
-    ('numpy', 'dtype'): np.dtype,
-    ('numpy', 'ndarray'): np.ndarray,
     ('torch', 'Size'): torch.Size,
     ('torch', 'device'): torch.device,
     ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
     ('torch.storage', '_load_from_bytes'): _load_storage,
+    **STAND_INS,
 }
-# NumPy 2 renamed the modules; older pickles contain the old names.
-for _core in ('numpy.core', 'numpy._core'):
-    _SAFE[f'{_core}.multiarray', '_reconstruct'] = np.empty(0).__reduce__()[0]
-    _SAFE[f'{_core}.multiarray', 'scalar'] = np.float64().__reduce__()[0]
-    _SAFE[f'{_core}.numeric', '_frombuffer'] = np.empty(0).__reduce_ex__(5)[0]
 
 
 class _Unpickler(pickle.Unpickler):
