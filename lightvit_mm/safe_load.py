@@ -186,9 +186,12 @@ def _refuse_what_old_versions_execute(file: BinaryIO, name: str) -> None:
 def _explain(error: Exception, name: str) -> CheckpointError:
     if isinstance(error, NotAllowedError):
         return _refusal(name, str(error))
-    found = re.search(r"(?:GLOBAL|class) '?([\w.]+)", str(error))
-    if isinstance(error, UnpicklingError) and found:
-        return _refusal(name, found[1])
+    if isinstance(error, UnpicklingError):
+        # torch.load puts the reason behind advice to execute code.
+        error = error.__context__ or error
+        found = re.search(r"(?:GLOBAL|class) '?([\w.]+)", str(error))
+        if found:
+            return _refusal(name, found[1])
     reason = ' '.join(str(error).split())[:80]
     return CheckpointError(
         f'{name} cannot be read: it is truncated, damaged or not a '
@@ -359,9 +362,12 @@ def load_url(
         What was saved, as of :func:`read`.
 
     Raises:
-        CheckpointError: As for :func:`fetch`.
+        CheckpointError: As for :func:`fetch`, or if it is not an address.
     """
-    address = urlparse(url)
+    try:
+        address = urlparse(url)
+    except ValueError as error:
+        raise CheckpointError(f'{url} is not an address: {error}') from error
     name = os.path.basename(address.path)
     if name in ('', '.', '..'):
         raise CheckpointError(f'{url} should end in the name of a checkpoint')
