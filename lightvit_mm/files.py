@@ -133,7 +133,12 @@ def written_whole(path: Path, *suffixes: str) -> Iterator[Path]:
         OSError: If the folder cannot be created or written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=_prefix(path), dir=path.parent) as folder:
+    try:
+        drafts = TemporaryDirectory(prefix=_prefix(path), dir=path.parent)
+    except OSError as error:
+        # It names the folder of the draft.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    with drafts as folder:
         draft = Path(folder, path.name)
         yield draft
         for suffix in suffixes:

@@ -16,7 +16,6 @@ from pickle import UnpicklingError
 from typing import Any, BinaryIO
 from urllib.parse import urlparse
 
-import numpy as np
 import torch
 from filelock import FileLock
 from mmengine.config import ConfigDict
@@ -25,6 +24,7 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch.hub import download_url_to_file
 
 from .files import remove_drafts, written_whole
+from .safe_numpy import STAND_INS, NotAllowedError
 from .untrusted import check_is_file
 
 MapLocation = str | torch.device | Callable | dict
@@ -184,9 +184,14 @@ def _refuse_what_old_versions_execute(file: BinaryIO, name: str) -> None:
 
 
 def _explain(error: Exception, name: str) -> CheckpointError:
-    found = re.search(r"(getattr\(.*?\)) from|(?:GLOBAL|class) '?([\w.]+)", str(error))
-    if isinstance(error, UnpicklingError) and found:
-        return _refusal(name, found[1] or found[2])
+    if isinstance(error, NotAllowedError):
+        return _refusal(name, str(error))
+    if isinstance(error, UnpicklingError):
+        # torch.load puts the reason behind advice to execute code.
+        error = error.__context__ or error
+        found = re.search(r"(?:GLOBAL|class) '?([\w.]+)", str(error))
+        if found:
+            return _refusal(name, found[1])
     reason = ' '.join(str(error).split())[:80]
     return CheckpointError(
         f'{name} cannot be read: it is truncated, damaged or not a '
@@ -224,27 +229,15 @@ def allow_training_state() -> None:
     """Let ``torch.load`` read the classes that mmengine writes, and no others."""
     if not _IS_CURRENT:
         return
-    codes = '?' + np.typecodes['AllInteger'] + np.typecodes['AllFloat']
-    numbers = {type(np.dtype(code)) for code in codes}
     torch.serialization.add_safe_globals(
         [
             ConfigDict,  # a dataset's metainfo, where it comes from a config
             HistoryBuffer,
             OneCycleParamScheduler,
             (_restricted_getattr, 'builtins.getattr'),
-            np.dtype,
-            np.ndarray,
-            *numbers,
+            *((stand_in, '.'.join(names)) for names, stand_in in STAND_INS.items()),
         ]
     )
-    # NumPy 2 renamed the module; a checkpoint has the name that its writer knew.
-    for name in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        torch.serialization.add_safe_globals(
-            [
-                (np.empty(0).__reduce__()[0], f'{name}._reconstruct'),
-                (np.float64().__reduce__()[0], f'{name}.scalar'),
-            ]
-        )
 
 
 def _restricted_getattr(owner: type, name: str) -> Callable:
@@ -253,9 +246,7 @@ def _restricted_getattr(owner: type, name: str) -> Callable:
     ``getattr`` itself would give a checkpoint access to any object.
     """
     if name not in _PICKLED_METHODS.get(owner, ()):
-        raise UnpicklingError(
-            f'getattr({owner!r}, {name!r}) from a checkpoint may carry code'
-        )
+        raise NotAllowedError(f'getattr({owner!r}, {name!r})')
     return getattr(owner, name)
 
 
@@ -371,9 +362,12 @@ def load_url(
         What was saved, as of :func:`read`.
 
     Raises:
-        CheckpointError: As for :func:`fetch`.
+        CheckpointError: As for :func:`fetch`, or if it is not an address.
     """
-    address = urlparse(url)
+    try:
+        address = urlparse(url)
+    except ValueError as error:
+        raise CheckpointError(f'{url} is not an address: {error}') from error
     name = os.path.basename(address.path)
     if name in ('', '.', '..'):
         raise CheckpointError(f'{url} should end in the name of a checkpoint')

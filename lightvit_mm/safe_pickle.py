@@ -3,14 +3,15 @@
 import pickle
 from collections import OrderedDict
 from io import BytesIO
+from types import FunctionType
 from typing import Any, BinaryIO, TextIO
 
-import numpy as np
 import torch
 import yaml
 from mmengine.structures import InstanceData
 
 from .safe_load import UNSAFE_VARIABLE, RefusedError, read
+from .safe_numpy import STAND_INS, NotAllowedError
 
 
 def load_pickle(file: BinaryIO, **options: Any) -> Any:
@@ -30,6 +31,8 @@ def load_pickle(file: BinaryIO, **options: Any) -> Any:
         return _Unpickler(file, **options).load()
     except RefusedError:
         raise
+    except NotAllowedError as error:
+        raise _refusal(_name(file, 'pickle'), str(error)) from error
     # Damaged bytes can fail anywhere in the decoder.
     except Exception as error:
         raise ValueError(
@@ -81,6 +84,18 @@ def _load_storage(data: bytes) -> Any:
     return read(BytesIO(data), name='A tensor in a pickle')
 
 
+class _InstanceData(InstanceData):
+    """Becomes ``InstanceData`` when it gets its state.
+
+    A pickle can set attributes of the classes it names, except of a class with
+    ``__setstate__``.
+    """
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        object.__setattr__(self, '__class__', InstanceData)
+
+
 _SAFE = {
     ('__builtin__', 'complex'): complex,
     ('__builtin__', 'frozenset'): frozenset,
@@ -90,19 +105,13 @@ _SAFE = {
     ('builtins', 'frozenset'): frozenset,
     ('builtins', 'set'): set,
     ('collections', 'OrderedDict'): OrderedDict,
-    ('mmengine.structures.instance_data', 'InstanceData'): InstanceData,
-    ('numpy', 'dtype'): np.dtype,
-    ('numpy', 'ndarray'): np.ndarray,
+    ('mmengine.structures.instance_data', 'InstanceData'): _InstanceData,
     ('torch', 'Size'): torch.Size,
     ('torch', 'device'): torch.device,
     ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
     ('torch.storage', '_load_from_bytes'): _load_storage,
+    **STAND_INS,
 }
-# NumPy 2 renamed the modules; older pickles contain the old names.
-for _core in ('numpy.core', 'numpy._core'):
-    _SAFE[f'{_core}.multiarray', '_reconstruct'] = np.empty(0).__reduce__()[0]
-    _SAFE[f'{_core}.multiarray', 'scalar'] = np.float64().__reduce__()[0]
-    _SAFE[f'{_core}.numeric', '_frombuffer'] = np.empty(0).__reduce_ex__(5)[0]
 
 
 class _Unpickler(pickle.Unpickler):
@@ -112,7 +121,10 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _SAFE:
-            return _SAFE[module, name]
+            found = _SAFE[module, name]
+            # A pickle can set attributes of functions, so it gets a new one.
+            is_function = isinstance(found, FunctionType)
+            return (lambda *args: found(*args)) if is_function else found
         if module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
         raise _refusal(self.name, f'{module}.{name}')

@@ -43,3 +43,19 @@ def test_files_written_together_are_replaced_together(tmp_path):
             'a.xml': text,
             'a.bin': text,
         }
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    path = tmp_path / 'gone/a.txt'
+
+    class Removed(type(path)):
+        """A folder that is removed by others at once."""
+
+        def mkdir(self, **kwargs):
+            pass
+
+    with (
+        pytest.raises(FileNotFoundError, match=f"'{path}'"),
+        written_whole(Removed(path)),
+    ):
+        pass

@@ -84,6 +84,14 @@ def test_archives_with_code_are_not_opened(tmp_path, monkeypatch, save):
         read(path)
 
 
+def test_the_reason_of_pytorch_is_shown(tmp_path):
+    torch.save([1], tmp_path / 'file.pth', pickle_protocol=4)
+    with pytest.raises(
+        CheckpointError, match=r'UnpicklingError: Unsupported op\w+ 149\)'
+    ):
+        read(tmp_path / 'file.pth')
+
+
 def test_a_pipe_does_not_block(tmp_path):
     os.mkfifo(tmp_path / 'pipe.pth')
     with pytest.raises(OSError, match=r'pipe\.pth is a pipe'):
@@ -178,6 +186,11 @@ def test_what_is_no_checkpoint_is_not_kept(tmp_path, web, name, content, message
     with pytest.raises(CheckpointError, match=message) as error:
         load_url(f'{web.url}/{name}')
     assert '\n' not in str(error.value) and kept(tmp_path) == []
+
+
+def test_what_is_no_address_is_an_error():
+    with pytest.raises(CheckpointError, match=r'http://\[::1/x\.pth is not an address'):
+        load_url('http://[::1/x.pth')
 
 
 def test_downloaded_code_is_neither_executed_nor_kept(tmp_path, web):

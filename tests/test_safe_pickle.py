@@ -3,6 +3,7 @@
 import io
 import math
 import pickle
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from mmengine.structures import InstanceData
 
 import lightvit_mm  # noqa: F401
 from lightvit_mm.safe_load import RefusedError
+from lightvit_mm.safe_pickle import _SAFE
 
 from .hostile import Bomb
 
@@ -78,6 +80,7 @@ def test_results_and_annotations_are_read(tmp_path, protocol):
     for found, expected in zip(tensors, TENSORS, strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert plain == PLAIN
+    assert type(results['path']) is InstanceData
     assert results['path'].keys() == proposals.keys()
     np.testing.assert_array_equal(results['path'].bboxes, ARRAYS[0])
 
@@ -101,6 +104,18 @@ def test_code_in_pickles_is_refused(tmp_path, marker, name, suffix):
     with pytest.raises(RefusedError, match='it holds .*LIGHTVIT_MM_UNSAFE_LOAD=1'):
         load(file)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize('names', _SAFE)
+def test_what_a_pickle_names_does_not_change(tmp_path, names):
+    """A pickle can set attributes of classes and functions."""
+    attributes = pickle.dumps((None, {'__doc__': 'changed', 'changed': 1}), 2)[2:-1]
+    data = b'\x80\x02c' + '\n'.join(names).encode() + b'\n' + attributes + b'b.'
+    (tmp_path / 'file.pkl').write_bytes(data)
+    with suppress(ValueError):
+        load(tmp_path / 'file.pkl')
+    for value in (_SAFE[names], InstanceData, torch._utils._rebuild_tensor_v2):
+        assert not hasattr(value, 'changed') and value.__doc__ != 'changed'
 
 
 def test_the_message_names_what_was_refused(tmp_path, marker):

@@ -80,6 +80,28 @@ PATCHES = (
         'all of mmengine',
         'mmengine restricts what a pickle may contain',
     ),
+    *(
+        Patch(
+            module,
+            'files.unpickle_with_mmengine',
+            f'Refuses code in pickles of {data}.',
+            f'{module.partition(".")[0]} executes it.',
+            f'all of {module.partition(".")[0]}',
+            f'{module.partition(".")[0]} restricts what a pickle may contain',
+        )
+        for module, data in (
+            ('mmseg.utils.io', "LoadBiomedicalData(decode_backend='pickle')"),
+            ('mmpretrain.datasets.cifar', 'CIFAR10 and CIFAR100'),
+        )
+    ),
+    Patch(
+        'mmdet.datasets.openimages',
+        'files.read_hierarchy_safely',
+        'Refuses code in the hierarchy_file of OpenImagesChallengeDataset.',
+        'mmdet executes it.',
+        'all of mmdet',
+        'mmdet restricts what the file may contain',
+    ),
     Patch(
         'mmengine.fileio.handlers.yaml_handler',
         'files.read_yaml_safely',

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from functools import wraps
+from io import BytesIO
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 from ..files import write_whole
 from ..untrusted import check_is_file, check_json_fits_memory
@@ -102,6 +103,47 @@ def unpickle_safely(module: ModuleType) -> None:
         return load_pickle(file, **kwargs)
 
     handler.load_from_fileobj = load_from_fileobj
+
+
+def unpickle_with_mmengine(module: ModuleType) -> None:
+    """Read pickles as mmengine does, which :func:`unpickle_safely` protects.
+
+    Args:
+        module: One that calls ``pickle.loads``.
+    """
+    from mmengine.fileio import load
+
+    def loads(data: bytes, **kwargs):
+        return load(BytesIO(data), file_format='pkl', **kwargs)
+
+    module.pickle = SimpleNamespace(loads=loads)
+
+
+def read_hierarchy_safely(module: ModuleType) -> None:
+    """Read the array of objects that is the hierarchy of classes with mmengine, too.
+
+    Args:
+        module: ``mmdet.datasets.openimages``.
+    """
+    import numpy as np
+    from mmengine.fileio import load
+
+    def read_array(path: str) -> np.ndarray:
+        with open(path, 'rb') as file:
+            # NumPy writes other versions for records only.
+            if np.lib.format.read_magic(file) == (1, 0):
+                _, _, dtype = np.lib.format.read_array_header_1_0(file)
+                if dtype.hasobject:
+                    return load(file, file_format='pkl')
+        return np.load(path)
+
+    def get_relation_matrix(self, hierarchy_file: str) -> np.ndarray:
+        with module.get_local_path(
+            hierarchy_file, backend_args=self.backend_args
+        ) as path:
+            return read_array(path)[1:, 1:]
+
+    module.OpenImagesChallengeDataset._get_relation_matrix = get_relation_matrix
 
 
 def read_yaml_safely(module: ModuleType) -> None:
