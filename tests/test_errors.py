@@ -16,7 +16,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
 
-from lightvit_mm import cli
+from lightvit_mm import cli, errors
 from lightvit_mm.config import read_config
 from lightvit_mm.engine.exact_resume import ExactResumeHook
 
@@ -116,6 +116,7 @@ def error_of(monkeypatch, tool, *arguments):
         ('optim_wrapper.optimizer.lr=-1', 'ValueError: Invalid learning rate: -1'),
         ('model.head.init_cfg=x', 'AssertionError: assert isinstance(init_cfg'),
         ('data_preprocessor.mean=[1,2]', 'RuntimeError: The size of tensor a'),
+        ('model.backbone=None', 'TypeError: cfg should be a dict'),
     ],
 )
 def test_an_error_of_a_library_is_one_line(folder, monkeypatch, option, message):
@@ -171,6 +172,18 @@ def test_without_a_log_file_the_line_says_how_to_see_the_traceback(folder, monke
     monkeypatch.setenv('LIGHTVIT_MM_TRACEBACK', '1')
     with pytest.raises(TypeError):
         run(monkeypatch, *arguments)
+
+
+def test_compiled_code_of_a_library_is_not_the_users():
+    """Its frames name files of NumPy's source, which are not installed."""
+    assert not errors._is_users('numpy/random/mtrand.pyx')
+    assert errors._is_users(__file__)
+
+
+def test_an_image_larger_than_the_memory_is_one_line(folder, monkeypatch):
+    shape = ['--shape', 99999999, 99999999]
+    line = error_of(monkeypatch, 'analysis/get_flops', 'config.py', *shape)
+    assert line.startswith('RuntimeError: ') and 'allocate' in line
 
 
 @pytest.mark.parametrize('num_workers', [0, 1])
