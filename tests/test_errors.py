@@ -241,6 +241,24 @@ def test_an_error_in_a_config_names_file_and_line(folder, monkeypatch, code, mes
     assert line.startswith(f'{folder}/parent.py, {message}')
 
 
+@pytest.mark.parametrize(
+    'tool, option, message',
+    [
+        ('train', 'strategy.type=lightvit_mm.FSDPStrategy', 'strategy has no effect'),
+        ('train', 'train_cfg.max_epochs=0', 'train_cfg: max_epochs=0 should be an int'),
+        ('train', 'optim_wrapper=None', 'config.py has no optim_wrapper: name a comp'),
+        ('test', 'model=None', 'config.py has no model: name a complete config'),
+        ('test', 'test_evaluator=[]', 'test_evaluator=[] has no metric'),
+    ],
+)
+def test_a_setting_without_an_effect_is_an_error(
+    folder, monkeypatch, tool, option, message
+):
+    weights = ['none.pth'] if tool == 'test' else []
+    line = error_of(monkeypatch, tool, 'config.py', *weights, '--cfg-options', option)
+    assert line.startswith(message)
+
+
 def test_none_turns_a_default_hook_off(folder, monkeypatch):
     def hooks(*options):
         arguments = ['train.py', 'config.py', '--work-dir', 'out', *options]
