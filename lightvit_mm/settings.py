@@ -35,12 +35,12 @@ def _has_field(template: Any) -> bool:
     )
 
 
-_COUNT = integer(1)
+_COUNT = number('a whole number >= 1', lambda value: value >= 1 and value == int(value))
 _COUNT_OR_OFF = Kind(
-    'an integer >= 1, or -1 for no limit',
+    'a whole number >= 1, or -1 for no limit',
     lambda value: _COUNT.accepts(value) or integer(-1, -1).accepts(value),
 )
-_INTERVAL = _COUNT_OR_OFF._replace(expected='an integer >= 1, or -1 to save none')
+_INTERVAL = _COUNT_OR_OFF._replace(expected='a whole number >= 1, or -1 to save none')
 _TEMPLATE = Kind(
     'a name with {} in the place of the number, such as epoch_{}.pth', _has_field
 )
