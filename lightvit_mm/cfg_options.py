@@ -1,4 +1,7 @@
-"""``--cfg-options``: each option must change something that a tool reads."""
+"""``--cfg-options``: each option must change something that a tool reads.
+
+This also finds misspelled settings in the file itself.
+"""
 
 import difflib
 import inspect
@@ -44,8 +47,8 @@ def merge(cfg: Config, options: Mapping[str, Any]) -> None:
             keys of a path may be new.
 
     Raises:
-        ValueError: If an option is misspelled, or has no effect because it names
-            a variable that only the config file itself uses.
+        ValueError: If an option or a setting of the file is misspelled, or an option
+            has no effect because it names a variable that only the file itself uses.
     """
     read = set(_READ)
     runner_type = options.get('runner_type', cfg.get('runner_type', 'Runner'))
@@ -53,6 +56,7 @@ def merge(cfg: Config, options: Mapping[str, Any]) -> None:
         read |= set(OPTIONS)
     if 'data_preprocessor' in (cfg.get('model') or {}):
         read.remove('data_preprocessor')
+    _check_names(cfg, read)
     replaced = {
         path.removesuffix('._delete_') for path in options if path.endswith('._delete_')
     }
@@ -62,6 +66,33 @@ def merge(cfg: Config, options: Mapping[str, Any]) -> None:
     cfg.merge_from_dict(dict(options))
     if any(path.startswith('custom_imports') for path in options):
         _import(cfg.custom_imports)
+
+
+def _check_names(cfg: Config, read: set[str]) -> None:
+    """Refuse a misspelled setting: any other variable is used in a setting."""
+    plain = _without_scope(cfg.to_dict())
+    settings = {key: value for key, value in plain.items() if key in read}
+    for name in plain.keys() - settings.keys():
+        for known in sorted(read):
+            if _one_slip(name, known) and not _made_from(name, plain, settings):
+                raise ValueError(
+                    f'{cfg.filename}: there is no setting {name}; did you mean {known}?'
+                )
+
+
+def _one_slip(name: str, other: str) -> bool:
+    """Whether names differ by one letter, or by two that are swapped."""
+    start = _shared(name, other)
+    name, other = name[start:], other[start:]
+    end = _shared(name[::-1], other[::-1])
+    name, other = name[: len(name) - end], other[: len(other) - end]
+    return max(len(name), len(other)) == 1 or (len(name) == 2 and name == other[::-1])
+
+
+def _shared(name: str, other: str) -> int:
+    """The number of letters that names share at the start."""
+    pairs = zip(name, other)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _check_parents(path: str, options: Mapping[str, Any]) -> None:

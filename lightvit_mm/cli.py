@@ -7,7 +7,7 @@ import argparse
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from .engine.distributed import distribute_on_cpu  # noqa: E402
 from .engine.own_data import complete, own_data_runner  # noqa: E402
 from .errors import short_errors  # noqa: E402, F401
 from .messages import printable  # noqa: E402
+from .settings import check_settings  # noqa: E402
 
 
 class CfgOptions(DictAction):
@@ -91,17 +92,21 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_config(args: argparse.Namespace) -> Config:
+def run_config(args: argparse.Namespace, needed: Sequence[str] = ()) -> Config:
     """Read the config of a run, merge all arguments into it and complete it.
 
     A config for your own data is completed from ``data_root``. On several
     processes without GPUs, this also starts their process group.
 
+    Args:
+        args: Arguments of :func:`add_run_arguments`.
+        needed: The settings that the run cannot do without.
+
     Raises:
         OSError: If there is no such config, or a file of your own data is missing.
         ModuleNotFoundError: If its package is not installed.
         ValueError: If the file has a syntax error, an option is misspelled or has
-            no effect, or your own data have a fault.
+            no effect, a setting is missing, or your own data have a fault.
     """
     cfg = read_config(args)
     cfg.launcher = args.cfg_options.get('launcher', args.launcher)
@@ -110,6 +115,12 @@ def run_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename).stem)
     complete(cfg)
+    missing = [name for name in needed if cfg.get(name) is None]
+    if missing:
+        raise ValueError(
+            f'{args.config} has no {", ".join(missing)}: name a complete config, not a '
+            'base config'
+        )
     config.check_class_weights(cfg)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         distribute_on_cpu(cfg)
@@ -120,7 +131,11 @@ def build_runner(cfg: Config) -> Runner:
     """Build the runner of a complete config: that of ``runner_type``, or mmengine's.
 
     Errors of the classes that the config names are raised unchanged.
+
+    Raises:
+        ValueError: If a setting has a wrong value that mmengine would accept.
     """
+    check_settings(cfg)
     runner = own_data_runner(cfg)
     if runner is not None:
         return runner.from_filled(cfg)

@@ -30,14 +30,18 @@ def read_config(name: str) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such config.
+        IsADirectoryError: If it is a folder.
         ModuleNotFoundError: If the package is not installed.
         ValueError: If the file, or one that it inherits from, has an error.
     """
-    package, separator, file = name.rpartition('::')
-    folder = _config_folder(package) if separator else Path()
-    path = folder / file
+    package, _, file = name.rpartition('::')
+    folder = _config_folder(package) if package else Path()
+    path = folder / file if package else Path(name)
+    expected = 'Give a file, or PACKAGE::CONFIG for a config of an installed package'
+    if path.is_dir():
+        raise IsADirectoryError(f'{path} is a folder. {expected}')
     if not path.is_file():
-        if separator:
+        if package:
             known = [
                 f'{package}::{other.relative_to(folder)}'
                 for other in folder.rglob('*.py')
@@ -45,8 +49,7 @@ def read_config(name: str) -> Config:
         else:
             known = [str(other) for other in path.parent.glob('*.py')]
         raise FileNotFoundError(
-            f'There is no config {name}{close_to(name, known)}. Give a file, '
-            'or PACKAGE::CONFIG for a config of an installed package'
+            f'There is no config {name}{close_to(name, known)}. {expected}'
         )
     try:
         return Config.fromfile(path)
@@ -58,6 +61,10 @@ def read_config(name: str) -> Config:
         if is_clear or file is None:
             raise
         place = file if line is None else f'{file}, line {line}'
+        if isinstance(error, RecursionError) and line is None:
+            raise ValueError(
+                f'{place} inherits from itself, directly or through its _base_'
+            ) from error
         kind = '' if isinstance(error, SyntaxError) else f'{type(error).__name__}: '
         message = error.msg if isinstance(error, SyntaxError) else error
         raise ValueError(f'{place}: {kind}{message}') from error

@@ -95,9 +95,10 @@ def _report(error: Exception, trace: str) -> _Report:
 
 def _is_users(file: str) -> bool:
     """Whether code is neither installed nor part of Python or this package."""
-    return not (
+    # Compiled code of NumPy names files that are not installed.
+    return Path(file).is_file() and not (
         {'site-packages', 'dist-packages'}.intersection(Path(file).parts)
-        or file.startswith(('<', _STANDARD_LIBRARY, *_OURS))
+        or file.startswith((_STANDARD_LIBRARY, *_OURS))
     )
 
 
@@ -106,7 +107,9 @@ def _place(error: Exception, last: re.Match) -> str:
     place = f'{file}, line {last["line"]}'
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         if frame.f_code.co_name == 'build_from_cfg':
-            return f'{place}, which builds {frame.f_locals["cfg"].get("type")}'
+            cfg = frame.f_locals['cfg']
+            kind = cfg.get('type') if isinstance(cfg, dict) else cfg
+            return f'{place}, which builds {kind}'
     return place
 
 

@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope, Regist
 from mmengine.runner import CheckpointLoader, load_state_dict
 from torch import Tensor, nn
 
+from .arguments import TEXT, check, each
 from .checkpoints import find_weights
 from .engine.own_data import complete
 from .files import PathLike
@@ -155,7 +156,8 @@ def find_classes(
         ``classes``, a list, and whatever is stored with it, such as ``palette``.
 
     Raises:
-        ValueError: If there are more or fewer names than classes.
+        ValueError: If there are more or fewer names than classes, or if they are not
+            strings.
     """
     dataset = _test_dataset(cfg)
     with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
@@ -171,7 +173,8 @@ def find_classes(
         )
         if meta and meta.get('classes') is not None
     )
-    classes = list(known['classes'])
+    names = check('dataset_meta', known, dict(classes=each(TEXT, least=0)))
+    classes = list(names['classes'])
     if numbers and len(classes) not in numbers:
         raise ValueError(
             f'{len(classes)} class names for {max(numbers)} classes: set '

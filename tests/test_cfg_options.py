@@ -264,3 +264,25 @@ def test_no_element_of_a_list_that_only_the_file_uses(index):
 def test_options_that_contradict_each_other_are_named():
     with pytest.raises(ValueError, match='model.backbone.arch contradicts model=None'):
         merge(read(CLASSIFIER), {'model': None, 'model.backbone.arch': 'small'})
+
+
+@pytest.mark.parametrize(
+    'name, meant',
+    [
+        ('modle', 'model'),
+        ('train_dataloaders', 'train_dataloader'),
+        ('train_cgf', 'train_cfg'),
+        ('randomnes', 'randomness'),
+    ],
+)
+def test_a_misspelled_setting_of_the_file_is_an_error(name, meant, tmp_path):
+    file = tmp_path / 'own.py'
+    file.write_text(f'model = dict()\n{name} = dict(key=3)\n')
+    message = f'own.py: there is no setting {name}; did you mean {meant}?'
+    with pytest.raises(ValueError, match=re.escape(message)):
+        merge(read_config(str(file)), {})
+
+
+def test_variables_of_the_file_may_resemble_settings():
+    hook = dict(type='EMAHook')
+    merge(Config(dict(custom_hook=hook, custom_hooks=[hook], test_pipeline=[1])), {})

@@ -4,6 +4,8 @@ What each config should have is listed by hand, and checked on built models.
 """
 
 import copy
+import inspect
+import sys
 
 import pytest
 from mmengine.config import Config
@@ -322,3 +324,27 @@ def test_other_class_weights_are_left_to_the_library(weights):
 def test_class_weights_of_mmseg_pass(name):
     pytest.importorskip('mmseg')
     check_class_weights(read_config(f'mmseg::{name}'))
+
+
+def test_a_folder_is_no_config(tmp_path):
+    (tmp_path / 'folder.py').mkdir()
+    with pytest.raises(IsADirectoryError, match='folder.py is a folder. Give a file'):
+        read_config(str(tmp_path / 'folder.py'))
+
+
+@pytest.mark.parametrize('name', ['::', '::x.py'])
+def test_a_name_without_package_is_no_config(name):
+    with pytest.raises(FileNotFoundError, match=f'There is no config {name}'):
+        read_config(name)
+
+
+def test_a_config_that_inherits_from_itself_is_named(tmp_path):
+    limit = sys.getrecursionlimit()
+    (tmp_path / 'a.py').write_text("_base_ = 'b.py'\n")
+    (tmp_path / 'b.py').write_text("_base_ = 'a.py'\n")
+    sys.setrecursionlimit(len(inspect.stack()) + 100)  # the default takes seconds
+    try:
+        with pytest.raises(ValueError, match=r'[ab]\.py inherits from itself'):
+            read_config(str(tmp_path / 'a.py'))
+    finally:
+        sys.setrecursionlimit(limit)

@@ -16,7 +16,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
 
-from lightvit_mm import cli
+from lightvit_mm import cli, errors
 from lightvit_mm.config import read_config
 from lightvit_mm.engine.exact_resume import ExactResumeHook
 
@@ -116,6 +116,7 @@ def error_of(monkeypatch, tool, *arguments):
         ('optim_wrapper.optimizer.lr=-1', 'ValueError: Invalid learning rate: -1'),
         ('model.head.init_cfg=x', 'AssertionError: assert isinstance(init_cfg'),
         ('data_preprocessor.mean=[1,2]', 'RuntimeError: The size of tensor a'),
+        ('model.backbone=None', 'TypeError: cfg should be a dict'),
     ],
 )
 def test_an_error_of_a_library_is_one_line(folder, monkeypatch, option, message):
@@ -173,6 +174,18 @@ def test_without_a_log_file_the_line_says_how_to_see_the_traceback(folder, monke
         run(monkeypatch, *arguments)
 
 
+def test_compiled_code_of_a_library_is_not_the_users():
+    """Its frames name files of NumPy's source, which are not installed."""
+    assert not errors._is_users('numpy/random/mtrand.pyx')
+    assert errors._is_users(__file__)
+
+
+def test_an_image_larger_than_the_memory_is_one_line(folder, monkeypatch):
+    shape = ['--shape', 99999999, 99999999]
+    line = error_of(monkeypatch, 'analysis/get_flops', 'config.py', *shape)
+    assert line.startswith('RuntimeError: ') and 'allocate' in line
+
+
 @pytest.mark.parametrize('num_workers', [0, 1])
 @pytest.mark.parametrize('content', [b'', b'This is no image.'])
 @pytest.mark.parametrize('tool', ['train', 'test'])
@@ -226,6 +239,24 @@ def test_an_error_in_a_config_names_file_and_line(folder, monkeypatch, code, mes
     (folder / 'child.py').write_text("_base_ = './parent.py'\n")
     line = error_of(monkeypatch, 'train', 'child.py')
     assert line.startswith(f'{folder}/parent.py, {message}')
+
+
+@pytest.mark.parametrize(
+    'tool, option, message',
+    [
+        ('train', 'strategy.type=lightvit_mm.FSDPStrategy', 'strategy has no effect'),
+        ('train', 'train_cfg.max_epochs=0', 'train_cfg: max_epochs=0 should be a whol'),
+        ('train', 'optim_wrapper=None', 'config.py has no optim_wrapper: name a comp'),
+        ('test', 'model=None', 'config.py has no model: name a complete config'),
+        ('test', 'test_evaluator=[]', 'test_evaluator=[] has no metric'),
+    ],
+)
+def test_a_setting_without_an_effect_is_an_error(
+    folder, monkeypatch, tool, option, message
+):
+    weights = ['none.pth'] if tool == 'test' else []
+    line = error_of(monkeypatch, tool, 'config.py', *weights, '--cfg-options', option)
+    assert line.startswith(message)
 
 
 def test_none_turns_a_default_hook_off(folder, monkeypatch):

@@ -41,7 +41,12 @@ def parse_args() -> argparse.Namespace:
 @cli.short_errors()
 def main() -> None:
     args = parse_args()
-    cfg = cli.run_config(args)
+    cfg = cli.run_config(args, ('model', 'test_dataloader', 'test_evaluator'))
+    if cfg.test_evaluator == [] and not (args.out or args.show or args.show_dir):
+        raise SystemExit(
+            'test_evaluator=[] has no metric, so the test would have no result: name '
+            'one, or add --out or --show-dir'
+        )
     # load_from would not be strict, and a checkpoint that does not fit would be
     # tested with random weights.
     cfg.load_from = None

@@ -34,9 +34,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check_hooks(cfg: Config) -> None:
-    """Refuse hooks that would fail or lose iterations with FlexibleRunner."""
+def check_strategy(cfg: Config) -> None:
+    """Refuse an unused strategy, and hooks that fail or lose iterations with one."""
     if cfg.get('runner_type') != 'FlexibleRunner':
+        if cfg.get('strategy'):
+            raise SystemExit(
+                'strategy has no effect without runner_type=FlexibleRunner: set both'
+            )
         return
     hooks = [*(cfg.get('custom_hooks') or []), *cfg.default_hooks.values()]
     if 'EMAHook' in map(type_name, filter(None, hooks)):
@@ -55,8 +59,8 @@ def check_hooks(cfg: Config) -> None:
 @cli.short_errors()
 def main() -> None:
     args = parse_args()
-    cfg = cli.run_config(args)
-    check_hooks(cfg)
+    cfg = cli.run_config(args, ('model', 'train_dataloader', 'optim_wrapper'))
+    check_strategy(cfg)
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume

@@ -11,9 +11,9 @@ computed in float32, because torchvision supports it on GPUs only. Operators
 that are missing here raise NotImplementedError when they are called.
 
 torchvision's CPU kernels read and write outside of their tensors if a RoI has an
-invalid image index, or if a coordinate or an offset is NaN. This crashes the process
-or, worse, changes other data. On the CPU, such input raises a ValueError. On GPUs it
-is not checked, because the check would wait for the GPU.
+invalid image index, if a map has no pixels, or if a coordinate or an offset is NaN.
+This crashes the process or, worse, changes other data. On the CPU, such input raises a
+ValueError. On GPUs it is not checked, because the check would wait for the GPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -188,22 +188,34 @@ def _check_rois(operator: str, rois: Tensor, num_images: int) -> None:
         return
     index = rois[:, 0]
     good = rois.isfinite().all(dim=1) & (index >= 0) & (index < num_images)
+    good &= index == index.floor()
     if not good.all():
         raise ValueError(
-            f'{operator} got the RoI {rois[~good][0].tolist()}, but expects an image '
-            f'index >= 0 and below {num_images}, and four finite coordinates'
+            f'{operator} got the RoI {rois[~good][0].tolist()}, but expects a whole '
+            f'image index >= 0 and below {num_images}, and four finite coordinates'
         )
 
 
-def _check_extent(operator: str, rois: Tensor, scale: float, ratio: int) -> None:
-    """Refuse RoIs with too many samples, one per pixel, for the memory."""
-    if not rois.is_cpu or ratio > 0:
+def _check_samples(
+    shape: torch.Size, rois: Tensor, bins: tuple[int, int], scale: float, ratio: int
+) -> None:
+    """Refuse maps without pixels, and RoIs with too many samples for the memory."""
+    if not rois.is_cpu or not len(rois):
         return
-    area = ((rois[:, 3:] - rois[:, 1:3]).double().abs() * scale).prod(dim=1)
-    if (area > _MAX_SAMPLES).any():
+    if 0 in shape[2:]:
         raise ValueError(
-            f'{operator} got the RoI {rois[area.argmax()].tolist()}, which covers '
-            f'more than {_MAX_SAMPLES} pixels: clip it, or set sampling_ratio'
+            f'roi_align got a map of shape {tuple(shape)}, but expects a height and '
+            'width of at least 1'
+        )
+    sides = (rois[:, [4, 3]] - rois[:, [2, 1]]).double().abs() * scale
+    counts = sides.new_tensor(bins)
+    per_bin = (sides.clamp(min=1) / counts).ceil() if ratio <= 0 else ratio
+    samples = (counts * per_bin).prod(dim=-1).expand(len(rois))
+    if (samples > _MAX_SAMPLES).any():
+        raise ValueError(
+            f'roi_align got the RoI {rois[samples.argmax()].tolist()}, which needs '
+            f'more than {_MAX_SAMPLES} samples: clip it, or set a smaller '
+            'sampling_ratio above 0'
         )
 
 
@@ -246,15 +258,15 @@ def roi_align_forward(
             one pixel are enlarged to one.
 
     Raises:
-        ValueError: If pool_mode is neither 0 nor 1. On the CPU also if a RoI is in
-            no image, is not finite, or covers more than 2**26 pixels of the map
-            with sampling_ratio 0.
+        ValueError: If pool_mode is neither 0 nor 1. On the CPU also if the map has no
+            pixels, or if a RoI is in no image, is not finite, or needs more than
+            2**26 samples.
     """
     _check_pool_mode(pool_mode)
     _check_rois('roi_align', rois, len(input))
-    _check_extent('roi_align', rois, spatial_scale, sampling_ratio)
-    input, rois = _widen(input, rois)
     size = (aligned_height, aligned_width)
+    _check_samples(input.shape, rois, size, spatial_scale, sampling_ratio)
+    input, rois = _widen(input, rois)
     if pool_mode == _AVG_POOL:
         output.copy_(
             _vision.roi_align(
@@ -338,7 +350,8 @@ def roi_align_backward(
     """Gradient of :func:`roi_align_forward` with respect to its input."""
     _check_pool_mode(pool_mode)
     _check_rois('roi_align', rois, len(grad_input))
-    _check_extent('roi_align', rois, spatial_scale, sampling_ratio)
+    size = (aligned_height, aligned_width)
+    _check_samples(grad_input.shape, rois, size, spatial_scale, sampling_ratio)
     grad_output, rois = _widen(grad_output, rois)
     if pool_mode == _AVG_POOL:
         grad_input.copy_(
@@ -346,8 +359,7 @@ def roi_align_backward(
                 grad_output,
                 rois,
                 spatial_scale,
-                aligned_height,
-                aligned_width,
+                *size,
                 *grad_input.shape,
                 sampling_ratio,
                 aligned,
@@ -373,7 +385,8 @@ def _max_roi_align_backward(
     Each sample becomes a RoI of size zero, on a batch of single channels.
     """
     batch, channels, height, width = shape
-    plane = rois[:, :1] * channels + torch.arange(channels, device=rois.device)
+    channel = torch.arange(channels, device=rois.device)
+    plane = rois[:, :1].long() * channels + channel
     _, y, x = _widen(rois, argmax_y + 0.5, argmax_x + 0.5)
     points = torch.stack((plane[..., None, None].expand_as(y), x, y, x, y), -1)
     sampled = argmax_y != -1

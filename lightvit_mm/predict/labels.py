@@ -1,26 +1,36 @@
-"""Keeps labels inside the picture."""
+"""Keeps labels inside the picture, and as they are written."""
 
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from mmengine.visualization import Visualizer
 
 MARGIN = 1  # pixels from the border, for the line around a label
+MOST_CHARS = 100  # in a line
 
 
 def keep_labels_inside(visualizer: Visualizer) -> None:
     """Let a visualizer draw each label inside the picture, in place.
 
     A label that crosses the border is moved. One that is larger than the picture
-    is made smaller.
+    is made smaller, and a very long line is shortened in the middle.
     """
     get_image = visualizer.get_image
 
     def get_image_with_whole_labels():
         for text in visualizer.ax_save.texts:
+            text.set_parse_math(False)  # names may have dollar signs
+            text.set_text('\n'.join(map(_shortened, text.get_text().split('\n'))))
             _move_inside(text, visualizer)
         return get_image()
 
     visualizer.get_image = get_image_with_whole_labels
+
+
+def _shortened(line: str) -> str:
+    if len(line) <= MOST_CHARS:
+        return line
+    half = MOST_CHARS // 2
+    return f'{line[:half]}...{line[-half:]}'
 
 
 def _move_inside(text: Text, visualizer: Visualizer) -> None:

@@ -663,11 +663,11 @@ BAD_VALUES = [np.nan, np.inf, -np.inf]
 @pytest.fixture
 def no_kernel(monkeypatch):
     """The error has to come before torchvision's kernels run."""
-    monkeypatch.setattr(mmcv_ext, '_vision', None)
+    monkeypatch.setattr(ext, '_vision', None)
 
 
 BAD_ROIS = [
-    *[(0, index) for index in (*BAD_VALUES, 5000, 2, -1)],
+    *[(0, index) for index in (*BAD_VALUES, 5000, 2, -1, 0.5)],
     *[(column, value) for column in (1, 2, 3, 4) for value in BAD_VALUES],
 ]
 
@@ -699,14 +699,48 @@ def test_rois_outside_of_the_images_raise(no_kernel, column, value, dtype):
             function(*maps, 2, 2, 1.0)
 
 
+def align_both_ways(rois, map_size=(4, 4), ratio=0, mode=1):
+    """Calls of both passes of RoIAlign on a map of ones."""
+    x, out = torch.ones(1, 1, *map_size), torch.zeros(1, 1, 2, 2)
+    rois = torch.tensor([rois], dtype=torch.float)
+    options = (2, 2, 1.0, ratio, mode, True)
+    return [
+        lambda: ext.roi_align_forward(x, rois, out, out, out, *options),
+        lambda: ext.roi_align_backward(out, rois, out, out, x, *options),
+    ]
+
+
 @substitute_only
-def test_rois_that_exceed_the_memory_raise(no_kernel):
-    x, rois = torch.ones(1, 1, 4, 4), torch.tensor([[0, 0, 0, 1e5, 1e5]])
-    out = torch.zeros(1, 1, 2, 2)
-    with pytest.raises(ValueError, match='roi_align .*100000.*sampling_ratio'):
-        ext.roi_align_forward(x, rois, out, out, out, 2, 2, 1.0, 0, 1, True)
-    with pytest.raises(ValueError, match='roi_align .*100000.*sampling_ratio'):
-        ext.roi_align_backward(out, rois, out, out, x, 2, 2, 1.0, 0, 1, True)
+@pytest.mark.parametrize(
+    'box, ratio',
+    [
+        ((1e5, 1e5), 0),
+        # The area is 1, but torchvision takes a sample per started pixel.
+        ((1e9, 1e-9), 0),
+        ((4, 4), 2**13),
+        ((4, 4), 2**20),
+    ],
+)
+@pytest.mark.parametrize('mode', [0, 1])
+def test_rois_that_exceed_the_memory_raise(no_kernel, box, ratio, mode):
+    for call in align_both_ways((0, 0, 0, *box), ratio=ratio, mode=mode):
+        with pytest.raises(ValueError, match=r'roi_align .*0\.0.*sampling_ratio'):
+            call()
+
+
+@substitute_only
+def test_large_rois_and_many_samples_pass():
+    for box, ratio in (((8191, 8191), 0), ((4, 4), 2**9)):
+        align_both_ways((0, 0, 0, *box), ratio=ratio)[1]()
+
+
+@substitute_only
+@pytest.mark.parametrize('map_size', [(0, 8), (8, 0)])
+@pytest.mark.parametrize('mode', [0, 1])
+def test_rois_on_a_map_without_pixels_raise(no_kernel, map_size, mode):
+    for call in align_both_ways((0, 0, 0, 4, 4), map_size, mode=mode):
+        with pytest.raises(ValueError, match='roi_align .*height and width'):
+            call()
 
 
 @substitute_only
@@ -731,7 +765,7 @@ def test_offsets_that_are_not_finite_raise(rng, value, function, monkeypatch):
     output = function(*inputs)
     # The backward pass reads the same offsets, and crashes in the same way.
     offset.data[1, 3, 2, 1] = value
-    monkeypatch.setattr(mmcv_ext, '_vision', None)
+    monkeypatch.setattr(ext, '_vision', None)
     message = f'^{name} got 1 offsets that are not finite, such as {value}'
     with pytest.raises(ValueError, match=message):
         output.sum().backward()

@@ -51,6 +51,19 @@ def test_a_label_larger_than_the_picture_is_made_smaller(hw):
     assert not np.concatenate(border).any()
 
 
+@pytest.mark.parametrize('text', [r'$\foo$: 98.7', '$x^2$: 98.7', '$5 or $6: 98.7'])
+def test_a_name_with_dollar_signs_is_not_mathematics(text):
+    # A letter of a similar width in the place of each dollar sign.
+    plain = extent(ink((120, 50), text.replace('$', 'S')))
+    np.testing.assert_allclose(extent(ink((120, 50), text)), plain, atol=5)
+
+
+def test_a_very_long_name_is_shortened():
+    name = 'a' * 50 + 'b' * 100_000
+    expected = 'a' * 50 + '...' + 'b' * 44 + ': 98.7'
+    np.testing.assert_array_equal(ink((5, 5), f'{name}: 98.7'), ink((5, 5), expected))
+
+
 @pytest.fixture
 def task(trained, tmp_path):
     def make(kind, name='banana'):

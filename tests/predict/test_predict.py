@@ -96,6 +96,7 @@ def test_misuse_is_explained_before_anything_is_written(
     'meta, message',
     [
         (dict(CLASSES=FRUITS[:2]), '2 class names for 7 classes'),
+        (dict(CLASSES=[None] * 7), r'classes=\[None, .* a list, each entry a string'),
         (None, r'checkpoint .*model.pth cannot be used; .*: \S'),
     ],
 )

@@ -33,10 +33,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@cli.short_errors()
 def main() -> None:
     args = parse_args()
-    with cli.short_errors():
-        cfg = cli.read_config(args)
+    cfg = cli.read_config(args)
     if 'default_scope' not in cfg:
         raise SystemExit(
             f'{args.config} has no default_scope, which names the library of the '
