@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from ..arguments import checked, integer
 from ..messages import listed
 from ..registry import HOOKS
 from .distributed import largest
@@ -50,11 +51,8 @@ class FiniteLossHook(Hook):
     # After the logger and EMAHook, but before CheckpointHook.
     priority = 'LOW'
 
+    @checked(patience=integer(least=1))
     def __init__(self, patience: int = 5) -> None:
-        if type(patience) is not int or patience < 1:
-            raise ValueError(
-                f'patience={patience!r} of FiniteLossHook should be a positive integer'
-            )
         self.patience = patience
         self._in_a_row = 0
         self._first = ''

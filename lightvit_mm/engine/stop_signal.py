@@ -13,6 +13,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import Runner
 
+from ..arguments import SECONDS, checked
 from ..registry import HOOKS
 from .distributed import largest, leave_process_group
 from .last_checkpoint import remove
@@ -44,10 +45,14 @@ class StopSignalHook(Hook):
     Args:
         timeout: Seconds after a signal. If the run has not begun to save a checkpoint
             by then, it exits without one. Default: 300.
+
+    Raises:
+        ValueError: If ``timeout`` is not a positive number.
     """
 
     priority = 'LOWEST'
 
+    @checked(timeout=SECONDS)
     def __init__(self, timeout: float = 300) -> None:
         self.timeout = timeout
         self._timer: threading.Timer | None = None

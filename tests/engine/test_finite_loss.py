@@ -242,7 +242,7 @@ def test_two_processes_stop_together(data, tmp_path):
 
 @pytest.mark.parametrize('patience', [0, -1, 2.0, True, '3'])
 def test_patience_is_checked(patience):
-    with pytest.raises(ValueError, match='positive integer'):
+    with pytest.raises(ValueError, match='an integer >= 1'):
         FiniteLossHook(patience)
 
 

@@ -16,6 +16,9 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from lightvit_mm.engine.lost_rank import LostRankHook
+from lightvit_mm.engine.stop_signal import StopSignalHook
+
 from ..processes import environment, free_port
 from .short_runs import differences, run_config, train, write_data
 
@@ -265,6 +268,13 @@ def test_flexible_runner_saves_the_iteration_of_a_stop(data, tmp_path):
     names = stopped(cfg, tmp_path, send('before_val_iter', 5), code=143)
     assert names == ['iter_5.pth']
     assert torch.load(tmp_path / names[0], weights_only=False)['meta']['iter'] == 5
+
+
+@pytest.mark.parametrize('hook', [StopSignalHook, LostRankHook])
+@pytest.mark.parametrize('timeout', [0, -1, 'soon', None, float('nan'), 1e300, True])
+def test_timeouts_are_checked(timeout, hook):
+    with pytest.raises(ValueError, match=rf'{hook.__name__}: timeout=.* seconds'):
+        hook(timeout=timeout)
 
 
 def launch(cfg, work_dir, num_processes):
