@@ -161,8 +161,7 @@ class StopSignalHook(Hook):
         checkpoint['meta'].update(self._position)
         if 'optimizer' in checkpoint:
             self._saved_iter = checkpoint['meta']['iter']
-        # By iterations, the regular hook deletes it according to max_keep_ckpts.
-        if self._position and _checkpoint_hook(runner).by_epoch:
+        if self._position:
             checkpoint['stopped_after'] = self._position['iter']
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -191,18 +190,19 @@ class StopSignalHook(Hook):
         # mmengine's Runner calls before_save_checkpoint in the first process only.
         if largest(self._saved_iter) != iteration:
             self._position = dict(epoch=runner.epoch, iter=iteration)
-            regular = _by_iterations(regular) if regular.by_epoch else regular
+            regular = _by_iterations(regular)
             regular._save_checkpoint_with_step(
                 runner, iteration, meta=dict(self._position)
             )
-            self._remove_replaced(runner)
+            if iteration != self._replaceable:  # Otherwise it has the same name.
+                self._remove_replaced(runner)
         return (
             f'Saved {regular.last_ckpt}; to resume, repeat the command with --resume.'
         )
 
     def _remove_replaced(self, runner: Runner) -> None:
-        """Remove the checkpoint of the last stop if a later one was saved."""
-        if self._replaceable is None or self._saved_iter <= self._replaceable:
+        """Remove the checkpoint of the last stop if another one was saved since."""
+        if self._replaceable is None or self._saved_iter < self._replaceable:
             return
         if is_main_process():
             regular = _checkpoint_hook(runner)
