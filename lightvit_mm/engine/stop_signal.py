@@ -32,8 +32,9 @@ class StopSignalHook(Hook):
     signal ends the run at once.
 
     Training stops after the current iteration, and validation after the current
-    batch. If metrics are being computed, the run stops when they are done. An
-    interrupted validation is not repeated when the run is resumed.
+    batch. If metrics are being computed, the run stops when they are done. With
+    :class:`~lightvit_mm.engine.exact_resume.ExactResumeHook`, the resumed run first
+    repeats an interrupted validation, or makes up one that did not start.
 
     The checkpoint is named ``iter_N.pth`` and saved with the options of
     ``CheckpointHook``; ``last_checkpoint`` names it. The next regular checkpoint of
@@ -150,8 +151,8 @@ class StopSignalHook(Hook):
             # mmpretrain's EMAHook then validates again, with the weights in training.
             self._val_batches = 0
 
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Stop if there was a signal."""
+    def after_val(self, runner: Runner) -> None:
+        """Stop if there was a signal; all hooks have seen the metrics."""
         if self._handlers and (number := largest(self._signal)):
             self._stop(runner, number, runner.iter)
 
