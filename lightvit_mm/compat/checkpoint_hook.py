@@ -96,7 +96,7 @@ def remove_after_saving(module: ModuleType) -> None:
             )
             barrier()  # With FSDP and DeepSpeed, each process may save a part.
             if is_main_process():
-                write_whole(Path(runner.work_dir, POINTER), os.fsencode(path))
+                write_whole(Path(runner.work_dir, POINTER), str(path).encode())
                 for old in outdated:
                     name = self.filename_tmpl.format(old)
                     remove(self.file_backend.join_path(self.out_dir, name), self)

@@ -70,10 +70,20 @@ def run_folders(runner: Any) -> RunFolders:
 
     Args:
         runner: The runner of mmengine.
+
+    Raises:
+        CheckpointError: If the name of the work dir is not UTF-8.
     """
     from mmengine.hooks import CheckpointHook  # Its patch imports this module.
 
     work_dir = Path(runner.work_dir)
+    try:
+        str(work_dir).encode()
+    except UnicodeEncodeError:  # mmengine prints it, and PyTorch maps files in it.
+        raise CheckpointError(
+            f'The name of the work dir {str(work_dir)!r} is not UTF-8: rename it, or '
+            'choose another one with --work-dir'
+        ) from None
     hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
     hook = next(hooks, None)
     if hook is None:
@@ -135,7 +145,8 @@ def _find(folders: RunFolders) -> str | None:
     pointer = folders.work_dir / POINTER
     text = ''
     if pointer.is_file():
-        text = os.fsdecode(pointer.read_bytes()).strip().removeprefix('file://')
+        text = pointer.read_bytes().decode(errors='replace').strip()
+        text = text.removeprefix('file://')
     if '://' in text:
         return text
     others = folders.find_all()
@@ -224,9 +235,7 @@ def _check(path: Path) -> None:
 
 
 def _meta(path: Path) -> dict:
-    # PyTorch maps a file only if its path is valid UTF-8.
-    is_utf8 = os.fsencode(path) == str(path).encode(errors='replace')
-    content = read(path, 'cpu', mmap=is_utf8)
+    content = read(path, 'cpu', mmap=True)
     meta = content.get('meta') if isinstance(content, dict) else None
     if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
         raise CheckpointError(f'{path} is not a training checkpoint')

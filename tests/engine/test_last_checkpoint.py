@@ -201,10 +201,12 @@ def test_best_checkpoints_alone_are_named(folder, log):
     assert 'optimizer state, such as best_score_epoch_2.pth: the run' in log.text
 
 
-def test_a_folder_whose_name_is_not_utf8_resumes(tmp_path):
-    folder = tmp_path / os.fsdecode(b'run\xff')
-    make_runner(folder).train()
-    assert find(folder) == str(folder / 'epoch_2.pth')
+@pytest.mark.parametrize('resume', [False, True])
+def test_a_work_dir_whose_name_is_not_utf8_is_refused(resume, tmp_path):
+    runner = make_runner(tmp_path / os.fsdecode(b'run\xff'), resume=resume)
+    with pytest.raises(CheckpointError, match=r"run.udcff' is not UTF-8: rename it"):
+        runner.train()
+    assert runner.iter == 0
 
 
 def test_checkpoints_of_another_run_are_not_taken(folder):
