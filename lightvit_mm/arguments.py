@@ -101,6 +101,9 @@ FLAG = Kind('True or False', lambda value: isinstance(value, (bool, np.bool_)), 
 TEXT = Kind('a string', lambda value: isinstance(value, str))
 DICT = Kind('a dict', lambda value: isinstance(value, dict))
 CONFIG = Kind("a dict with the key 'type'", lambda x: DICT.accepts(x) and 'type' in x)
+SECONDS = number(
+    'a positive number of seconds, at most 1e9', lambda value: 0 < value <= 1e9
+)
 INIT_CFG = Kind(
     "a dict with the key 'type', a list of them, or None",
     # mmengine treats an empty dict like None.

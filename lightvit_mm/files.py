@@ -191,8 +191,7 @@ def remove_drafts(path: Path) -> None:
 
     Call it only where no other process can be writing the same file.
     """
-    for folder in path.parent.glob(f'{_prefix(path)}*'):
-        shutil.rmtree(folder)
+    _remove_folders(path.parent, _prefix(path))
 
 
 def remove_all_drafts(folder: Path) -> None:
@@ -200,8 +199,14 @@ def remove_all_drafts(folder: Path) -> None:
 
     Call it only if no other process can be writing to the folder.
     """
-    for draft in folder.glob(f'{_PREFIX}*'):
-        shutil.rmtree(draft)
+    _remove_folders(folder, _PREFIX)
+
+
+def _remove_folders(parent: Path, prefix: str) -> None:
+    for path in parent.glob(f'{prefix}*'):
+        # Links and files of this name are no drafts.
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
 
 
 def _prefix(path: Path) -> str:

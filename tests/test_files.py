@@ -1,8 +1,16 @@
 """Files below a folder; reading; files are complete or not there."""
 
+from pathlib import Path
+
 import pytest
 
-from lightvit_mm.files import files_below, read_json, written_whole
+from lightvit_mm.files import (
+    files_below,
+    read_json,
+    remove_all_drafts,
+    remove_drafts,
+    written_whole,
+)
 
 
 def test_files_below_a_folder_come_from_the_top_without_hidden_ones(tmp_path):
@@ -59,3 +67,22 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
         written_whole(Removed(path)),
     ):
         pass
+
+
+def test_only_folders_are_removed_as_drafts(tmp_path):
+    path, outside = tmp_path / 'run/a.pth', tmp_path / 'outside'
+    outside.mkdir()
+    (outside / 'kept').touch()
+    with written_whole(path) as draft:
+        draft.touch()
+        prefix = str(draft.parent)
+    for remove in (lambda: remove_drafts(path), lambda: remove_all_drafts(path.parent)):
+        Path(f'{prefix}link').symlink_to(outside)
+        Path(f'{prefix}file').touch()
+        Path(f'{prefix}draft').mkdir()
+        remove()
+        left = [Path(f'{prefix}file'), Path(f'{prefix}link')]
+        assert sorted(path.parent.iterdir()) == [*left, path]
+        assert (outside / 'kept').exists()
+        for entry in left:
+            entry.unlink()

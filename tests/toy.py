@@ -43,7 +43,9 @@ class ToyMetric(BaseMetric):
         return dict(score=np.float32(np.mean(results)))
 
 
-def make_runner(work_dir, scheduler=None, max_epochs=2, checkpoint=(), **settings):
+def make_runner(
+    work_dir, scheduler=None, max_epochs=2, checkpoint=(), train_cfg=None, **settings
+):
     """A runner that trains and validates for some epochs of two iterations.
 
     Args:
@@ -51,6 +53,7 @@ def make_runner(work_dir, scheduler=None, max_epochs=2, checkpoint=(), **setting
         scheduler: Its param_scheduler.
         max_epochs: Number of epochs.
         checkpoint: Settings of its CheckpointHook.
+        train_cfg: Its loop, if not of epochs.
         settings: Other settings of Runner.
     """
     loader = dict(
@@ -63,7 +66,8 @@ def make_runner(work_dir, scheduler=None, max_epochs=2, checkpoint=(), **setting
         str(work_dir),
         train_dataloader=loader,
         val_dataloader=loader,
-        train_cfg=dict(by_epoch=True, max_epochs=max_epochs, val_interval=1),
+        train_cfg=train_cfg
+        or dict(by_epoch=True, max_epochs=max_epochs, val_interval=1),
         val_cfg=dict(),
         val_evaluator=Evaluator(ToyMetric()),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1, betas=(0.8, 0.9))),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import InfiniteSampler
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import BatchSampler, DataLoader
@@ -33,6 +33,14 @@ class ExactResumeHook(Hook):
     random numbers of another. Without this hook, workers that are not persistent
     repeat theirs in each epoch, because mmengine seeds them with the same number.
 
+    If a checkpoint was saved before the validation that follows it, a resumed run
+    validates before it trains. It also restores the counts of ``EarlyStoppingHook``.
+    Schedulers that follow a metric, the best checkpoint and the end of the training
+    are then those of an uninterrupted run.
+
+    Another batch size, number of processes or images in the resumed run is allowed,
+    and so is a checkpoint without the state of the optimizer; both log a warning.
+
     Three things are not restored, so that they make a resumed run differ: images
     that a transform keeps in its worker (mmdet's ``CachedMosaic`` and
     ``CachedMixUp``), gradients that are being accumulated, and BatchNorm's
@@ -42,28 +50,50 @@ class ExactResumeHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
-        self._saved: dict[str, int] = {}
+        self._saved: dict[str, Any] = {}
         self._done = 0  # batches of this epoch
+        self._is_validated = False  # after the last iteration
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Save the sampler's seed and the position in the epoch."""
+        """Save the position, the sampler's seed and the state of other hooks."""
         sampler = runner.train_dataloader.batch_sampler.sampler
         checkpoint['exact_resume'] = dict(
             # It may be drawn at random, unlike that of the runner.
             sampler_seed=getattr(sampler, 'seed', None),
             done=self._done,
+            # The validation that ends a training ends it again if it is repeated.
+            validated=self._is_validated and not runner.train_loop.stop_training,
+            batches=_batches(runner),
+            early_stopping={
+                hook.monitor: (hook.wait_count, float(hook.best_score))
+                for hook in _early_stopping_hooks(runner)
+            },
         )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep what was saved until it is known whether the run is resumed."""
         self._saved = checkpoint.get('exact_resume', {})
+        # FlexibleRunner takes the optimizer's state first, and fails without it.
+        takes_first = hasattr(runner, 'strategy')
+        if runner._resume and not takes_first and 'optimizer' not in checkpoint:
+            runner.logger.warning(
+                'The checkpoint has no optimizer state, as no best checkpoint has: the '
+                'optimizer starts anew.'
+            )
 
     def before_train(self, runner: Runner) -> None:
         """Let the data loader start at the first batch that was not trained."""
         loop = runner.train_loop
+        _count_before_saving(runner)
         if runner.iter and self._saved:
             loop.dataloader.batch_sampler.sampler.seed = self._saved['sampler_seed']
             self._done = self._saved['done']
+            self._is_validated = self._saved.get('validated', True)
+            self._compare_batches(runner)
+            self._restore_early_stopping(runner)
+            if not self._is_validated and _validates_here(runner, self._done):
+                # It comes after all other hooks, which are called later in this loop.
+                runner.register_hook(_MissedValidation(), 'LOWEST')
         if isinstance(loop, IterBasedTrainLoop):
             batches = _EndlessBatches(runner)
             loop.dataloader_iterator = _Resumed(loop)
@@ -77,12 +107,96 @@ class ExactResumeHook(Hook):
     ) -> None:
         """Seed the training step."""
         self._done = batch_idx + 1
+        self._is_validated = False
         _seed(_STEP, runner.seed, runner.rank, runner.iter)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Number the batches of the next epoch from 0 again."""
         self._done = 0
         vars(runner.train_loop).pop('run_iter', None)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Note that this iteration has been validated."""
+        self._is_validated = True
+
+    def _compare_batches(self, runner: Runner) -> None:
+        saved, now = self._saved.get('batches', {}), _batches(runner)
+        changed = [
+            f'{name}={now[name]} (was {saved[name]})'
+            for name in now.keys() & saved.keys()
+            if now[name] != saved[name]
+        ]
+        if changed:
+            runner.logger.warning(
+                f'The run is resumed with {", ".join(sorted(changed))}. It continues '
+                'at the same number of batches, so images of this epoch may be left '
+                'out or repeated.'
+            )
+
+    def _restore_early_stopping(self, runner: Runner) -> None:
+        saved = self._saved.get('early_stopping', {})
+        for hook in _early_stopping_hooks(runner):
+            if hook.monitor in saved:
+                hook.wait_count, hook.best_score = saved[hook.monitor]
+
+
+class _MissedValidation(Hook):
+    """Validates before a resumed run trains."""
+
+    def before_train(self, runner: Runner) -> None:
+        runner.logger.info(
+            'The checkpoint was saved before its validation, which is made up now.'
+        )
+        runner.val_loop.run()
+
+
+def _validates_here(runner: Runner, done: int) -> bool:
+    """Whether the loop validates between its last iteration and the next one.
+
+    Args:
+        runner: The runner of mmengine.
+        done: Number of batches of this epoch.
+    """
+    loop = runner.train_loop
+    if isinstance(loop, IterBasedTrainLoop):
+        position, end = loop.iter, loop.max_iters
+    else:
+        position, end = loop.epoch, loop.max_epochs
+        if done:  # The loop itself will end this epoch.
+            return False
+    loop._decide_current_val_interval()
+    return (
+        runner.val_loop is not None
+        and position >= loop.val_begin
+        and (position % loop.val_interval == 0 or position == end)
+    )
+
+
+def _early_stopping_hooks(runner: Runner) -> list[EarlyStoppingHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
+
+
+def _count_before_saving(runner: Runner) -> None:
+    """Let EarlyStoppingHook see metrics before CheckpointHook, which saves its count.
+
+    CheckpointHook saves again if a validation finds a better model.
+    """
+    hooks = runner.hooks
+    saves = [i for i, hook in enumerate(hooks) if isinstance(hook, CheckpointHook)]
+    for hook in _early_stopping_hooks(runner):
+        if saves and hooks.index(hook) > saves[0]:
+            hooks.remove(hook)
+            hooks.insert(saves[0], hook)
+
+
+def _batches(runner: Runner) -> dict[str, int]:
+    """What decides which images are in the batch of a number."""
+    dataloader = runner.train_dataloader
+    return dict(
+        batch_size=dataloader.batch_sampler.batch_size,
+        processes=runner.world_size,
+        images=len(dataloader.dataset),
+    )
 
 
 def _seed(*entropy: int) -> None:

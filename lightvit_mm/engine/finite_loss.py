@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import torch
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from ..arguments import checked, integer
 from ..messages import listed
 from ..registry import HOOKS
 from .distributed import largest
@@ -29,8 +31,9 @@ class FiniteLossHook(Hook):
     cause. The log lists all images, the error only the first ones. With several
     processes, a bad loss in one counts for all, and all raise the same error.
 
-    A checkpoint is saved only if all parameters are finite and no buffer, such as
-    BatchNorm's statistics, contains NaN. Otherwise the run stops. With FSDP,
+    A checkpoint is saved only if all parameters and the state of the optimizer are
+    finite, and no buffer, such as BatchNorm's statistics, contains NaN. Otherwise the
+    run stops. With FSDP,
     each process checks its part: a file with NaN may be written, but
     ``last_checkpoint`` does not name it. With DeepSpeed, mmengine does not call this
     check.
@@ -50,11 +53,8 @@ class FiniteLossHook(Hook):
     # After the logger and EMAHook, but before CheckpointHook.
     priority = 'LOW'
 
+    @checked(patience=integer(least=1))
     def __init__(self, patience: int = 5) -> None:
-        if type(patience) is not int or patience < 1:
-            raise ValueError(
-                f'patience={patience!r} of FiniteLossHook should be a positive integer'
-            )
         self.patience = patience
         self._in_a_row = 0
         self._first = ''
@@ -117,6 +117,12 @@ class FiniteLossHook(Hook):
         """Refuse to save weights that are not finite."""
         # Only the first process may be here, so it does not ask the others.
         weights = _not_finite(runner.model)
+        # A huge gradient makes Adam's exp_avg_sq infinite, and its weight never learns
+        # again.
+        weights += [
+            f'{name} of the optimizer'
+            for name in _not_finite_states(checkpoint.get('optimizer'))
+        ]
         if weights:
             raise FloatingPointError(
                 f'The weights are not finite and are not saved: {listed(weights)}. '
@@ -132,6 +138,15 @@ def _not_finite(model: nn.Module) -> list[str]:
     """
     names = [n for n, p in model.named_parameters() if not p.isfinite().all()]
     return names + [n for n, b in model.named_buffers() if b.isnan().any()]
+
+
+def _not_finite_states(content: Any, name: str = '') -> list[str]:
+    """Names of states, such as exp_avg, with a tensor that is not finite."""
+    if isinstance(content, torch.Tensor):
+        return [] if content.isfinite().all() else [name]
+    entries = content.items() if isinstance(content, dict) else ()
+    found = (_not_finite_states(value, str(key)) for key, value in entries)
+    return list(dict.fromkeys(chain.from_iterable(found)))
 
 
 def _image_paths(batch: Any) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import string
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ class RunFolders(NamedTuple):
     Args:
         work_dir: The folder with ``last_checkpoint``.
         checkpoints: The folder with the checkpoints, usually the same.
-        template: Their file names, with {} for the epoch or the iteration.
+        template: Their file names, with {} or a format such as {:03d} for the epoch
+            or the iteration.
     """
 
     work_dir: Path
@@ -31,7 +33,14 @@ class RunFolders(NamedTuple):
     def find_all(self) -> list[Path]:
         """All checkpoints except the best ones, including those saved on signals."""
         templates = 'epoch_{}.pth', 'iter_{}.pth', self.template
-        pattern = '|'.join(re.escape(t).replace(r'\{\}', r'\d+') for t in templates)
+        pattern = '|'.join(map(_pattern, templates))
+        return self._matching(pattern)
+
+    def find_best(self) -> list[Path]:
+        """The best checkpoints, which have no optimizer state."""
+        return self._matching(r'best_.*\.pth')
+
+    def _matching(self, pattern: str) -> list[Path]:
         return [
             path
             for folder in dict.fromkeys((self.work_dir, self.checkpoints))
@@ -48,15 +57,33 @@ class RunFolders(NamedTuple):
         return next(exist, None) if name else None
 
 
+def _pattern(template: str) -> str:
+    """The regular expression of the names that a template gives."""
+    return ''.join(
+        re.escape(text) + (r'\d+' if field is not None else '')
+        for text, field, _, _ in string.Formatter().parse(template)
+    )
+
+
 def run_folders(runner: Any) -> RunFolders:
     """Where a run keeps its checkpoints, before its training starts.
 
     Args:
         runner: The runner of mmengine.
+
+    Raises:
+        CheckpointError: If the name of the work dir is not UTF-8.
     """
     from mmengine.hooks import CheckpointHook  # Its patch imports this module.
 
     work_dir = Path(runner.work_dir)
+    try:
+        str(work_dir).encode()
+    except UnicodeEncodeError:  # mmengine prints it, and PyTorch maps files in it.
+        raise CheckpointError(
+            f'The name of the work dir {str(work_dir)!r} is not UTF-8: rename it, or '
+            'choose another one with --work-dir'
+        ) from None
     hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
     hook = next(hooks, None)
     if hook is None:
@@ -119,26 +146,36 @@ def _find(folders: RunFolders) -> str | None:
     text = ''
     if pointer.is_file():
         text = pointer.read_bytes().decode(errors='replace').strip()
+        text = text.removeprefix('file://')
     if '://' in text:
         return text
     others = folders.find_all()
     last = folders.find_named(text)
     if last is None:
         if not text and not others:
-            print_log(
-                f'{folders.work_dir} has no checkpoint: the run starts at iteration 0',
-                logger='current',
-            )
+            _say_that_it_starts(folders)
             return None
         if text:
             _warn(f'{pointer} names {text!r}, which does not exist')
         else:
             _warn(f'{pointer} is {"empty" if pointer.exists() else "missing"}')
-    elif last.is_dir() or _is_good(last):
+    elif _is_good(last):
         return str(last)
     else:
         others = [path for path in others if path != last]
     return str(_newest_good(others, last, folders.work_dir))
+
+
+def _say_that_it_starts(folders: RunFolders) -> None:
+    start = 'the run starts at iteration 0'
+    if best := folders.find_best():
+        _warn(
+            f'{best[0].parent} has only checkpoints without optimizer state, such as '
+            f'{best[-1].name}: {start}; --resume FILE continues with the weights of one'
+        )
+    else:
+        message = f'{folders.work_dir} has no checkpoint: {start}'
+        print_log(message, logger='current')
 
 
 def _newest_good(paths: list[Path], damaged: Path | None, work_dir: Path) -> Path:
@@ -188,6 +225,10 @@ def _is_good(path: Path) -> bool:
 
 
 def _check(path: Path) -> None:
+    if path.is_dir():
+        if not any(path.glob('*_states.pt')):
+            raise CheckpointError(f'{path} is a folder, but no DeepSpeed checkpoint')
+        return
     # The checksums come first, because damaged bytes can look like code.
     check_sums(path)
     _meta(path)

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.distributed import PrefixStore, Store, TCPStore
 
+from ..arguments import SECONDS, checked
 from ..registry import HOOKS
 
 
@@ -30,8 +31,12 @@ class LostRankHook(Hook):
     Args:
         timeout: Seconds without a report after which a process counts as lost.
             Default: 120.
+
+    Raises:
+        ValueError: If ``timeout`` is not a positive number.
     """
 
+    @checked(timeout=SECONDS)
     def __init__(self, timeout: float = 120) -> None:
         self.timeout = timeout
         self._trained = threading.Event()

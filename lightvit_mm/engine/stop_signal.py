@@ -13,6 +13,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import Runner
 
+from ..arguments import SECONDS, checked
 from ..registry import HOOKS
 from .distributed import largest, leave_process_group
 from .last_checkpoint import remove
@@ -31,8 +32,9 @@ class StopSignalHook(Hook):
     signal ends the run at once.
 
     Training stops after the current iteration, and validation after the current
-    batch. If metrics are being computed, the run stops when they are done. An
-    interrupted validation is not repeated when the run is resumed.
+    batch. If metrics are being computed, the run stops when they are done. With
+    :class:`~lightvit_mm.engine.exact_resume.ExactResumeHook`, the resumed run first
+    repeats an interrupted validation, or makes up one that did not start.
 
     The checkpoint is named ``iter_N.pth`` and saved with the options of
     ``CheckpointHook``; ``last_checkpoint`` names it. The next regular checkpoint of
@@ -44,10 +46,14 @@ class StopSignalHook(Hook):
     Args:
         timeout: Seconds after a signal. If the run has not begun to save a checkpoint
             by then, it exits without one. Default: 300.
+
+    Raises:
+        ValueError: If ``timeout`` is not a positive number.
     """
 
     priority = 'LOWEST'
 
+    @checked(timeout=SECONDS)
     def __init__(self, timeout: float = 300) -> None:
         self.timeout = timeout
         self._timer: threading.Timer | None = None
@@ -145,8 +151,8 @@ class StopSignalHook(Hook):
             # mmpretrain's EMAHook then validates again, with the weights in training.
             self._val_batches = 0
 
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Stop if there was a signal."""
+    def after_val(self, runner: Runner) -> None:
+        """Stop if there was a signal; all hooks have seen the metrics."""
         if self._handlers and (number := largest(self._signal)):
             self._stop(runner, number, runner.iter)
 
@@ -156,8 +162,7 @@ class StopSignalHook(Hook):
         checkpoint['meta'].update(self._position)
         if 'optimizer' in checkpoint:
             self._saved_iter = checkpoint['meta']['iter']
-        # By iterations, the regular hook deletes it according to max_keep_ckpts.
-        if self._position and _checkpoint_hook(runner).by_epoch:
+        if self._position:
             checkpoint['stopped_after'] = self._position['iter']
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -186,18 +191,19 @@ class StopSignalHook(Hook):
         # mmengine's Runner calls before_save_checkpoint in the first process only.
         if largest(self._saved_iter) != iteration:
             self._position = dict(epoch=runner.epoch, iter=iteration)
-            regular = _by_iterations(regular) if regular.by_epoch else regular
+            regular = _by_iterations(regular)
             regular._save_checkpoint_with_step(
                 runner, iteration, meta=dict(self._position)
             )
-            self._remove_replaced(runner)
+            if iteration != self._replaceable:  # Otherwise it has the same name.
+                self._remove_replaced(runner)
         return (
             f'Saved {regular.last_ckpt}; to resume, repeat the command with --resume.'
         )
 
     def _remove_replaced(self, runner: Runner) -> None:
-        """Remove the checkpoint of the last stop if a later one was saved."""
-        if self._replaceable is None or self._saved_iter <= self._replaceable:
+        """Remove the checkpoint of the last stop if another one was saved since."""
+        if self._replaceable is None or self._saved_iter < self._replaceable:
             return
         if is_main_process():
             regular = _checkpoint_hook(runner)

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightvit_mm.engine.exact_resume import ExactResumeHook
+
 from ..processes import check, free_port
+from ..toy import make_runner
 from .short_runs import (
     TASKS,
     WORKERS,
@@ -154,6 +157,40 @@ def test_a_resumed_run_loads_and_logs_what_is_left(loop, sampler, data, tmp_path
         for line in log.splitlines()
         if '(train) ' in line
     ] == [shown]
+
+
+@pytest.fixture
+def warnings_of(tmp_path, caplog):
+    """Resumes a short run from what is given, and returns the warnings."""
+
+    def run(resume_from=None, batch_size=2):
+        runner = make_runner(
+            tmp_path, max_epochs=3, resume=bool(resume_from), load_from=resume_from
+        )
+        runner._train_dataloader.update(batch_size=batch_size)
+        runner.register_hook(ExactResumeHook())
+        runner.logger.addHandler(caplog.handler)
+        runner.train()
+        return caplog.text
+
+    run()
+    caplog.clear()
+    return run
+
+
+def test_another_batch_size_is_named(warnings_of, tmp_path):
+    text = warnings_of(str(tmp_path / 'epoch_1.pth'), batch_size=3)
+    assert 'The run is resumed with batch_size=3 (was 2). It continues' in text
+
+
+def test_a_missing_state_of_the_optimizer_is_named(warnings_of, tmp_path):
+    (best,) = tmp_path.glob('best_*')
+    assert 'no optimizer state' in warnings_of(str(best))
+
+
+def test_a_usual_checkpoint_resumes_without_these_warnings(warnings_of, tmp_path):
+    text = warnings_of(str(tmp_path / 'epoch_1.pth'))
+    assert 'is resumed with' not in text and 'no optimizer' not in text
 
 
 def test_a_training_set_without_a_batch_is_rejected(data, tmp_path):

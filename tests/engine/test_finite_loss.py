@@ -18,6 +18,7 @@ from lightvit_mm.engine.distributed import distribute_on_cpu, leave_process_grou
 from lightvit_mm.engine.finite_loss import FiniteLossHook
 
 from ..processes import check, free_port
+from ..toy import make_runner
 from .short_runs import TASKS, run_config, train, write_data
 
 pytest.importorskip('mmdet')
@@ -185,6 +186,25 @@ def test_weights_that_are_not_finite_are_not_saved(what, name, data, tmp_path):
     assert not (tmp_path / 'iter_4.pth').exists()
 
 
+class MakeHuge(Hook):
+    """Makes a gradient of the first iteration huge, but finite."""
+
+    def before_train(self, runner):
+        runner.model.layer.weight.register_hook(
+            lambda grad: grad * 0 + 1e25 if runner.iter == 0 else grad
+        )
+
+
+def test_an_infinite_state_of_the_optimizer_is_not_saved(tmp_path):
+    runner = make_runner(tmp_path)
+    for hook in (MakeHuge(), FiniteLossHook()):
+        runner.register_hook(hook)
+    with pytest.raises(FloatingPointError, match='saved: exp_avg_sq of the optimizer'):
+        runner.train()
+    assert runner.model.layer.weight.isfinite().all()
+    assert not list(tmp_path.glob('*.pth'))
+
+
 def losses_of_a_process(rank, folder):
     """One of two processes; only the loss of the second one is infinite."""
     torch.distributed.init_process_group(
@@ -242,7 +262,7 @@ def test_two_processes_stop_together(data, tmp_path):
 
 @pytest.mark.parametrize('patience', [0, -1, 2.0, True, '3'])
 def test_patience_is_checked(patience):
-    with pytest.raises(ValueError, match='positive integer'):
+    with pytest.raises(ValueError, match='an integer >= 1'):
         FiniteLossHook(patience)
 
 

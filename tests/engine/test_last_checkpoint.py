@@ -31,9 +31,8 @@ def folder(trained, tmp_path):
     return tmp_path / 'run'
 
 
-def find(folder, **settings):
-    places = dict(checkpoints=folder, template='epoch_{}.pth', **settings)
-    return choose(RunFolders(folder, **places))
+def find(folder, template='epoch_{}.pth'):
+    return choose(RunFolders(folder, folder, template))
 
 
 def flip(path, position):
@@ -153,6 +152,61 @@ def test_without_a_usable_last_checkpoint_the_newest_is_taken(reason, folder, lo
         torch.save(content, folder / name)
     assert find(folder) == str(folder / 'iter_7.pth')
     assert reason in log.text and 'iter_7.pth' in log.text
+
+
+@pytest.mark.parametrize('template', ['ckpt-{:03d}.pth', '{0}.of{{3}}.pth'])
+@pytest.mark.parametrize('is_damaged', [False, True])
+def test_names_with_a_format_are_found(is_damaged, template, folder):
+    """If last_checkpoint is missing, or names a damaged file."""
+    for epoch in (1, 2, 3):
+        os.rename(folder / f'epoch_{epoch}.pth', folder / template.format(epoch))
+    pointer = folder / 'last_checkpoint'
+    pointer.unlink()
+    if is_damaged:
+        pointer.write_text(template.format(3))
+        truncate(folder / template.format(3))
+    expected = template.format(2 if is_damaged else 3)
+    assert find(folder, template) == str(folder / expected)
+
+
+@pytest.mark.parametrize('name', ['.', '..', '/', 'epoch_3.pth'])
+def test_a_folder_is_no_checkpoint(name, folder, log):
+    (folder / 'last_checkpoint').write_text(name)
+    if name == 'epoch_3.pth':
+        (folder / name).unlink()
+        (folder / name).mkdir()
+    expected = 'epoch_2.pth' if name == 'epoch_3.pth' else 'epoch_3.pth'
+    assert find(folder) == str(folder / expected)
+
+
+def test_a_folder_of_deepspeed_is_a_checkpoint(folder):
+    saved = folder / 'epoch_4.pth'
+    saved.mkdir()
+    (saved / 'mp_rank_00_model_states.pt').touch()
+    (folder / 'last_checkpoint').write_text(str(saved))
+    assert find(folder) == str(saved)
+
+
+def test_an_address_of_a_local_file_is_a_path(folder):
+    text = f'file://{folder}/epoch_2.pth'
+    (folder / 'last_checkpoint').write_text(text)
+    assert find(folder) == str(folder / 'epoch_2.pth')
+
+
+def test_best_checkpoints_alone_are_named(folder, log):
+    for path in [*folder.glob('epoch_*'), folder / 'last_checkpoint']:
+        path.unlink()
+    (folder / 'best_score_epoch_2.pth').touch()
+    assert find(folder) is None
+    assert 'optimizer state, such as best_score_epoch_2.pth: the run' in log.text
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_a_work_dir_whose_name_is_not_utf8_is_refused(resume, tmp_path):
+    runner = make_runner(tmp_path / os.fsdecode(b'run\xff'), resume=resume)
+    with pytest.raises(CheckpointError, match=r"run.udcff' is not UTF-8: rename it"):
+        runner.train()
+    assert runner.iter == 0
 
 
 def test_checkpoints_of_another_run_are_not_taken(folder):

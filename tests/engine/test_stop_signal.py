@@ -16,7 +16,12 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from lightvit_mm.engine.exact_resume import ExactResumeHook
+from lightvit_mm.engine.lost_rank import LostRankHook
+from lightvit_mm.engine.stop_signal import StopSignalHook
+
 from ..processes import environment, free_port
+from ..toy import make_runner
 from .short_runs import differences, run_config, train, write_data
 
 pytest.importorskip('mmpretrain')
@@ -168,6 +173,33 @@ def test_validation_stops_within_a_batch_and_saves_nothing_twice(data, tmp_path)
     assert CountValidations.batches == 1
 
 
+@pytest.mark.parametrize(('loop', 'iteration'), [('epochs', 10), ('iterations', 3)])
+def test_the_next_checkpoint_replaces_that_of_a_stop(loop, iteration, tmp_path):
+    """Also after the last iteration, and if all others are kept."""
+    by_epoch = loop == 'epochs'
+    settings = dict(
+        checkpoint=dict(by_epoch=by_epoch, interval=1 if by_epoch else 4),
+        max_epochs=5,
+        resume=True,
+    )
+    if not by_epoch:
+        settings['train_cfg'] = dict(by_epoch=False, max_iters=10, val_interval=100)
+
+    def run(*hooks):
+        runner = make_runner(tmp_path, **settings)
+        for hook in (ExactResumeHook(), StopSignalHook(), *hooks):
+            runner.register_hook(hook)
+        runner.train()
+
+    with pytest.raises(SystemExit):
+        run(SendSignal(**send('before_train_iter', iteration - 1)))
+    assert (tmp_path / f'iter_{iteration}.pth').exists()
+    run()
+    regular = ['epoch_5.pth'] if by_epoch else ['iter_10.pth', 'iter_4.pth']
+    assert set(regular) < set(checkpoints(tmp_path))
+    assert not (tmp_path / f'iter_{iteration}.pth').exists()
+
+
 def test_a_run_that_is_stopped_twice_keeps_one_checkpoint(
     data, uninterrupted, tmp_path
 ):
@@ -265,6 +297,13 @@ def test_flexible_runner_saves_the_iteration_of_a_stop(data, tmp_path):
     names = stopped(cfg, tmp_path, send('before_val_iter', 5), code=143)
     assert names == ['iter_5.pth']
     assert torch.load(tmp_path / names[0], weights_only=False)['meta']['iter'] == 5
+
+
+@pytest.mark.parametrize('hook', [StopSignalHook, LostRankHook])
+@pytest.mark.parametrize('timeout', [0, -1, 'soon', None, float('nan'), 1e300, True])
+def test_timeouts_are_checked(timeout, hook):
+    with pytest.raises(ValueError, match=rf'{hook.__name__}: timeout=.* seconds'):
+        hook(timeout=timeout)
 
 
 def launch(cfg, work_dir, num_processes):
