@@ -69,10 +69,13 @@ class FiniteLossHook(Hook):
     ) -> None:
         """Stop if the loss is not finite and will not recover."""
         # mmengine's RuntimeInfoHook has already waited for these values.
-        bad = {
-            name: float(value)
+        losses = {
+            name: torch.as_tensor(value).item()
             for name, value in (outputs or {}).items()
-            if 'loss' in name and not math.isfinite(value)
+            if 'loss' in name
+        }
+        bad = {
+            name: value for name, value in losses.items() if not math.isfinite(value)
         }
         images = list(_image_paths(data_batch))
         if not largest(len(bad)):
