@@ -23,11 +23,12 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from . import cfg_options, config  # noqa: E402
-from .checkpoints import RELEASED, CheckpointError  # noqa: E402
+from .checkpoints import CheckpointError  # noqa: E402
 from .engine.distributed import distribute_on_cpu  # noqa: E402
 from .engine.own_data import complete, own_data_runner  # noqa: E402
 from .errors import short_errors  # noqa: E402, F401
 from .messages import printable  # noqa: E402
+from .weights import RELEASED  # noqa: E402
 
 
 class CfgOptions(DictAction):
@@ -164,7 +165,7 @@ def short_weight_errors(cfg: Config) -> Iterator[None]:
         paths = [
             path
             for path, checkpoint in _pretrained(cfg.model, 'model')
-            if RELEASED.get(checkpoint, checkpoint) in str(error)
+            if _file(checkpoint) in str(error)
         ]
         if not paths and not isinstance(error, CheckpointError):
             raise
@@ -178,6 +179,11 @@ def short_weight_errors(cfg: Config) -> Iterator[None]:
                 f'--cfg-options {" ".join(options)}'
             )
         raise SystemExit(printable(message)) from error
+
+
+def _file(checkpoint: str) -> str:
+    """How errors name a checkpoint."""
+    return RELEASED[checkpoint].file if checkpoint in RELEASED else checkpoint
 
 
 def _pretrained(node: Any, path: str) -> Iterator[tuple[str, str]]:
