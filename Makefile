@@ -10,6 +10,7 @@
 #   make dist        build and check the source distribution and the wheel
 #   make venv        only make the environment of demo and the tests
 #   make locks       update requirements/locks/ after changing the pins
+#   make model-zoo   update docs/model_zoo.md after changing configs/metafile.yml
 #   make licenses    update docs/licenses.md after changing the pins
 #   make audit       look for known vulnerabilities in the pinned packages
 #   make clean       delete the environments and what was built
@@ -43,7 +44,7 @@ case " $(PYTHONS) " in \
 esac
 endef
 
-.PHONY: demo test test-slow test-docs torture lint docs dist venv locks licenses audit clean
+.PHONY: demo test test-slow test-docs torture lint docs dist venv locks model-zoo licenses audit clean
 
 demo: venv
 	$(VENV)/bin/python tools/demo.py
@@ -101,6 +102,9 @@ locks: .venv-locks/.installed
 audit: .venv-audit/.installed
 	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes \
 	  $(LOCKED:%=-r requirements/locks/%.txt)
+
+model-zoo: venv
+	$(VENV)/bin/python tools/model_zoo.py
 
 licenses: venv
 	$(VENV)/bin/python requirements/licenses.py

@@ -9,8 +9,8 @@ There are five layouts, which differ in the names of the tensors:
 - ``model``: any other model with a LightViT as its backbone.
 - ``backbone``: only the backbone.
 
-mmengine understands the addresses in :data:`RELEASED` wherever it takes a
-checkpoint, as in ``load_from`` and
+mmengine understands the addresses in :data:`lightvit_mm.weights.RELEASED` wherever
+it takes a checkpoint, as in ``load_from`` and
 ``init_cfg=dict(type='Pretrained', checkpoint='lightvit://tiny-in1k')``.
 """
 
@@ -23,20 +23,15 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from .downloads import check_content, fetch
 from .files import written_whole
 from .models import LightViT
 from .models.strict import take_backbone
-from .safe_load import CheckpointError, MapLocation, RefusedError, fetch, read
+from .safe_load import CheckpointError, MapLocation, RefusedError, read
+from .weights import RELEASED, SUMS, Weights
 
 StateDict = dict[str, Tensor]
 
-# ImageNet-1k classifiers, published by the authors with the paper.
-_RELEASE = 'https://github.com/hunto/LightViT/releases/download/v0.0.1/'
-RELEASED = {
-    'lightvit://tiny-in1k': _RELEASE + 'lightvit_tiny_78.7.ckpt',
-    'lightvit://small-in1k': _RELEASE + 'lightvit_small_80.9.ckpt',
-    'lightvit://base-in1k': _RELEASE + 'lightvit_base_82.1.ckpt',
-}
 FOLDER_VARIABLE = 'LIGHTVIT_CHECKPOINTS'
 
 LAYOUTS = {
@@ -226,7 +221,7 @@ def _check_classifier(state_dict: StateDict) -> None:
 def _report_num_tokens(state_dict: StateDict) -> None:
     """Warn about another number of tokens than the default of the size.
 
-    The authors' code gives LightViT-T 512 tokens in a detector.
+    512 is the default of the authors' code for detectors.
     """
     name = 'global_token'
     token = state_dict.get(name, state_dict.get(f'backbone.{name}'))
@@ -237,7 +232,7 @@ def _report_num_tokens(state_dict: StateDict) -> None:
             num = token.shape[1]
             print_log(
                 f'The checkpoint has {num} global tokens, but arch={arch!r} has '
-                f'{default}: set num_tokens={num} on the backbone',
+                f'{default}: set model.backbone.num_tokens={num}',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -259,20 +254,20 @@ def save_state_dict(state_dict: StateDict, path: str | Path, meta: dict) -> None
 
 
 def load_published(filename: str, map_location: MapLocation | None = None) -> dict:
-    """Load a published classifier, for mmengine's ``CheckpointLoader``.
+    """Load published weights, for mmengine's ``CheckpointLoader``.
 
     The file is read from the folder in the environment variable
     ``LIGHTVIT_CHECKPOINTS``. Without the variable it is downloaded once, to
     torch.hub's cache.
 
     Args:
-        filename: One of :data:`RELEASED`.
+        filename: One of :data:`lightvit_mm.weights.RELEASED`.
         map_location: As for ``torch.load``; the CPU by default.
 
     Returns:
-        A dict with ``state_dict``, in the layout of mmpretrain's classifier,
-        and ``meta``. A bare LightViT loads the part with the prefix
-        ``backbone.``.
+        A dict with ``state_dict``, in the layout of mmpretrain's classifier or of
+        mmdet's detector, and ``meta``. A bare LightViT loads the part with the
+        prefix ``backbone.``.
 
     Raises:
         ValueError: If the address is unknown.
@@ -281,26 +276,28 @@ def load_published(filename: str, map_location: MapLocation | None = None) -> di
     """
     if filename not in RELEASED:
         raise ValueError(f'{filename!r} should be one of {tuple(RELEASED)}')
-    url = RELEASED[filename]
-    name = url.rpartition('/')[2]
+    released = RELEASED[filename]
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder is None:
-        path = Path(torch.hub.get_dir(), 'checkpoints', name)
-        content = _fetch(url, path, map_location or 'cpu')
+        path = Path(torch.hub.get_dir(), 'checkpoints', released.file)
+        content = _fetch(released, path, map_location or 'cpu')
     else:
-        path = Path(folder).expanduser() / name
-        content = _read_from_folder(url, path, map_location or 'cpu')
+        path = Path(folder).expanduser() / released.file
+        content = _read_from_folder(released, path, map_location or 'cpu')
     weights = find_weights(content, path)
     try:
-        weights = convert(weights, 'classifier')
+        weights = convert(weights, released.layout)
     except CheckpointError as error:
         raise CheckpointError(f'{path}: {error}') from error
-    return dict(state_dict=weights, meta=dict(source=url))
+    # mmdet 2.x stores the names of the classes in it.
+    meta = content.get('meta')
+    meta = dict(meta if isinstance(meta, dict) else {}, source=filename)
+    return dict(state_dict=weights, meta=meta)
 
 
-def _fetch(url: str, path: Path, map_location: MapLocation) -> Any:
+def _fetch(released: Weights, path: Path, map_location: MapLocation) -> Any:
     try:
-        return fetch(url, path, map_location)
+        return fetch(released.sources, path, map_location, sums=SUMS.get(released.file))
     except RefusedError:
         raise
     except CheckpointError as error:
@@ -310,10 +307,13 @@ def _fetch(url: str, path: Path, map_location: MapLocation) -> Any:
         ) from error
 
 
-def _read_from_folder(url: str, path: Path, map_location: MapLocation) -> Any:
+def _read_from_folder(released: Weights, path: Path, map_location: MapLocation) -> Any:
     if not path.is_file():
         raise FileNotFoundError(
             f'There is no file {path}, although {FOLDER_VARIABLE}={path.parent} '
-            f'is set. Put {url} there, or unset the variable to download it.'
+            f'is set. Put {" or ".join(released.sources)} there under this name, or '
+            'unset the variable to download it.'
         )
+    if released.file in SUMS:
+        check_content(path, SUMS[released.file])
     return read(path, map_location)

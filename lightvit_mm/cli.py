@@ -23,12 +23,15 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from . import cfg_options, config  # noqa: E402
-from .checkpoints import RELEASED, CheckpointError  # noqa: E402
+from .checkpoints import CheckpointError  # noqa: E402
 from .engine.distributed import distribute_on_cpu  # noqa: E402
 from .engine.own_data import complete, own_data_runner  # noqa: E402
 from .errors import short_errors  # noqa: E402, F401
 from .messages import printable  # noqa: E402
+from .metafile import published_weights  # noqa: E402
+from .predict.sources import is_source  # noqa: E402
 from .settings import check_settings  # noqa: E402
+from .weights import RELEASED  # noqa: E402
 
 
 class CfgOptions(DictAction):
@@ -74,6 +77,58 @@ def read_config(args: argparse.Namespace) -> Config:
     cfg = config.read_config(args.config)
     cfg_options.merge(cfg, args.cfg_options)
     return cfg
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add the checkpoint, by default the published weights of the config.
+
+    Parse with ``parse_intermixed_args``: before Python 3.13, ``parse_args`` misses an
+    optional file after an option.
+    """
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file or address, such as lightvit://tiny-in1k; default: the '
+        'published weights of the config, which docs/model_zoo.md lists',
+    )
+
+
+def add_checkpoint_and_sources(parser: argparse.ArgumentParser, **options) -> None:
+    """Add the checkpoint, as :func:`add_checkpoint`, and files to run the model on.
+
+    :func:`parse_sources` tells them apart.
+
+    Args:
+        parser: Parser to add them to.
+        **options: Of ``add_argument`` for the files, which are called ``paths``.
+    """
+    add_checkpoint(parser)
+    parser.add_argument('paths', nargs='+', **options)
+
+
+def parse_sources(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse arguments with :func:`add_checkpoint_and_sources`.
+
+    The first file after the config is the checkpoint, unless it is an image, a
+    video, a folder or a glob. Then ``checkpoint`` is None.
+    """
+    args = parser.parse_intermixed_args()
+    given = [args.checkpoint, *args.paths] if args.checkpoint else args.paths
+    args.checkpoint, args.paths = None, given
+    if not is_source(given[0]):
+        args.checkpoint, *args.paths = given
+    if not args.paths:
+        parser.error(f'{args.checkpoint} is no image: name one after the checkpoint')
+    return args
+
+
+def checkpoint_of(args: argparse.Namespace, cfg: Config) -> str:
+    """The checkpoint of :func:`add_checkpoint`.
+
+    Raises:
+        ValueError: If none is given, and the config has no published weights.
+    """
+    return args.checkpoint or published_weights(cfg)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -179,7 +234,7 @@ def short_weight_errors(cfg: Config) -> Iterator[None]:
         paths = [
             path
             for path, checkpoint in _pretrained(cfg.model, 'model')
-            if RELEASED.get(checkpoint, checkpoint) in str(error)
+            if _file(checkpoint) in str(error)
         ]
         if not paths and not isinstance(error, CheckpointError):
             raise
@@ -193,6 +248,11 @@ def short_weight_errors(cfg: Config) -> Iterator[None]:
                 f'--cfg-options {" ".join(options)}'
             )
         raise SystemExit(printable(message)) from error
+
+
+def _file(checkpoint: str) -> str:
+    """How errors name a checkpoint."""
+    return RELEASED[checkpoint].file if checkpoint in RELEASED else checkpoint
 
 
 def _pretrained(node: Any, path: str) -> Iterator[tuple[str, str]]:

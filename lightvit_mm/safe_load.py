@@ -1,40 +1,27 @@
-"""Read checkpoints, from files and addresses, without executing code from them."""
+"""Read checkpoints without executing code from them."""
 
-import hashlib
 import logging
 import os
 import re
-import socket
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
-from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
-from urllib.parse import urlparse
 
 import torch
-from filelock import FileLock
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-from torch.hub import download_url_to_file
 
-from .files import remove_drafts, written_whole
 from .safe_numpy import STAND_INS, NotAllowedError
 from .untrusted import check_is_file
 
 MapLocation = str | torch.device | Callable | dict
 
 UNSAFE_VARIABLE = 'LIGHTVIT_MM_UNSAFE_LOAD'
-
-TIMEOUT = 60  # seconds without data after which a download fails
-
-# Files on these hosts have unique names, and users may already have them.
-_OWN_NAMES = ('download.openmmlab.com', 'download.pytorch.org')
 
 # Earlier versions know no safe classes but their own, and are less strict.
 _IS_CURRENT = torch.__version__ >= '2.6'
@@ -248,130 +235,3 @@ def _restricted_getattr(owner: type, name: str) -> Callable:
     if name not in _PICKLED_METHODS.get(owner, ()):
         raise NotAllowedError(f'getattr({owner!r}, {name!r})')
     return getattr(owner, name)
-
-
-# Addresses
-
-
-def fetch(
-    url: str,
-    path: Path,
-    map_location: MapLocation | None = None,
-    progress: bool = True,
-) -> Any:
-    """Read a checkpoint from the web, downloaded only once.
-
-    Args:
-        url: Its address.
-        path: Where the download is kept. It is replaced if it is damaged. What
-            cannot be read is not kept.
-        map_location: As for ``torch.load``.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        What was saved, as of :func:`read`.
-
-    Raises:
-        RefusedError: If it may carry code.
-        CheckpointError: If it cannot be downloaded or is not a checkpoint.
-    """
-    content = _read_download(path, map_location)
-    if content is not None:
-        return content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One process of a machine downloads; the others wait for it.
-        with FileLock(f'{path}.lock'):
-            content = _read_download(path, map_location)
-            if content is None:
-                content = _download(url, path, map_location, progress)
-    except RefusedError:
-        raise
-    except (OSError, ValueError, HTTPException, CheckpointError) as error:
-        raise CheckpointError(
-            f'{url} could not be downloaded ({error}). Download it elsewhere and '
-            f'put {path.name} into {path.parent}'
-        ) from error
-    return content
-
-
-def _read_download(path: Path, map_location: MapLocation | None) -> Any | None:
-    """What an earlier download saved, None if there is none or it is damaged."""
-    if not path.is_file():
-        return None
-    try:
-        return read(path, map_location)
-    except RefusedError:
-        raise
-    except CheckpointError as error:
-        print_log(
-            f'Downloading again: {error}', logger='current', level=logging.WARNING
-        )
-        return None
-
-
-def _download(
-    url: str, path: Path, map_location: MapLocation | None, progress: bool
-) -> Any:
-    remove_drafts(path)
-    print_log(f'Downloading {url} to {path}', logger='current')
-    with written_whole(path) as draft:
-        with _limited_wait():
-            download_url_to_file(url, str(draft), progress=progress)
-        # urllib reports no error if the connection breaks off.
-        return read(draft, map_location, name=url)
-
-
-@contextmanager
-def _limited_wait() -> Iterator[None]:
-    """Raise a TimeoutError if a connection stalls; torch.hub would wait forever."""
-    previous = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
-    try:
-        yield
-    except OSError as error:
-        # While it connects, urllib wraps the error.
-        if isinstance(getattr(error, 'reason', error), TimeoutError):
-            raise TimeoutError(
-                f'the server sent nothing for {TIMEOUT} seconds'
-            ) from error
-        raise
-    finally:
-        socket.setdefaulttimeout(previous)
-
-
-def load_url(
-    url: str,
-    model_dir: str | None = None,
-    map_location: MapLocation | None = None,
-    progress: bool = True,
-) -> Any:
-    """Stands for ``torch.hub.load_state_dict_from_url``.
-
-    Each address has its own folder, because torch.hub confuses files of the same
-    name. Files of OpenMMLab and PyTorch have unique names and stay where torch.hub
-    keeps them.
-
-    Args:
-        url: Address of a checkpoint.
-        model_dir: Where downloads are kept, by default torch.hub's folder.
-        map_location: As for ``torch.load``.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        What was saved, as of :func:`read`.
-
-    Raises:
-        CheckpointError: As for :func:`fetch`, or if it is not an address.
-    """
-    try:
-        address = urlparse(url)
-    except ValueError as error:
-        raise CheckpointError(f'{url} is not an address: {error}') from error
-    name = os.path.basename(address.path)
-    if name in ('', '.', '..'):
-        raise CheckpointError(f'{url} should end in the name of a checkpoint')
-    folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
-    if address.hostname not in _OWN_NAMES:
-        folder /= hashlib.sha256(url.encode()).hexdigest()[:16]
-    return fetch(url, folder / name, map_location, progress)

@@ -6,6 +6,7 @@ their detectors.
 """
 
 import functools
+import io
 import json
 import os
 import pickle
@@ -13,12 +14,11 @@ import runpy
 import signal
 import subprocess
 import sys
-import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
-from lightvit_mm import LightViT, checkpoints, safe_load
+from lightvit_mm import LightViT, checkpoints, downloads
 from lightvit_mm.checkpoints import (
     RELEASED,
     CheckpointError,
@@ -36,8 +36,9 @@ from lightvit_mm.checkpoints import (
     read_state_dict,
     save_state_dict,
 )
+from lightvit_mm.weights import SUMS
 
-from . import golden
+from . import golden, hosts
 from .hostile import Bomb
 
 
@@ -391,7 +392,7 @@ def test_another_number_of_tokens_is_kept_and_logged(log, num_tokens):
     weights['backbone.global_token'] = token
     converted = convert(weights, 'detector')
     assert converted['backbone.global_token'] is token
-    assert ('set num_tokens=512' in log.text) == (num_tokens == 512)
+    assert ('set model.backbone.num_tokens=512' in log.text) == (num_tokens == 512)
 
 
 def cut(path, weights, fraction, **kwargs):
@@ -469,8 +470,8 @@ BAD_FILES = {
         r'do not fit.*Missing: .*stages\.1\.0\.norm',
     ),
     'another size': (
-        lambda path, w: torch.save(dict(w, global_token=torch.ones(1, 9, 8)), path),
-        r'global_token is \(1, 9, 8\), not \(1, 2, 8\)',
+        lambda path, w: torch.save(dict(w, global_token=torch.ones(1, 9, 9)), path),
+        r'global_token is \(1, 9, 9\), not \(1, 2, 8\)',
     ),
 }
 
@@ -571,7 +572,8 @@ def test_a_folder_without_the_file_is_named(folder):
     with pytest.raises(FileNotFoundError) as error:
         load_checkpoint(LightViT(NANO), TINY)
     assert str(folder / FILES['tiny']) in str(error.value)
-    assert RELEASED[TINY] in str(error.value)
+    for source in RELEASED[TINY].sources:
+        assert source in str(error.value)
 
 
 @pytest.fixture
@@ -583,8 +585,11 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / 'torch' / 'hub' / 'checkpoints'
 
 
-def downloads(cache):
-    return [path.name for path in cache.iterdir() if path.suffix != '.lock']
+SUMS_FILE = 'lightvit_tiny_78.7.sums.json'
+
+
+def kept(cache):
+    return sorted(path.name for path in cache.iterdir() if path.suffix != '.lock')
 
 
 def test_without_network_the_error_says_where_to_put_the_file(cache, monkeypatch):
@@ -592,7 +597,7 @@ def test_without_network_the_error_says_where_to_put_the_file(cache, monkeypatch
     def fail(*args, **kwargs):
         raise URLError('Name or service not known')
 
-    monkeypatch.setattr(safe_load, 'download_url_to_file', fail)
+    monkeypatch.setattr(downloads, 'download_url_to_file', fail)
     with pytest.raises(RuntimeError) as error:
         load_checkpoint(LightViT(NANO), TINY)
     for part in (
@@ -603,36 +608,34 @@ def test_without_network_the_error_says_where_to_put_the_file(cache, monkeypatch
         'LIGHTVIT_CHECKPOINTS',
     ):
         assert part in str(error.value)
-    assert downloads(cache) == []
+    assert kept(cache) == []
+
+
+TINY_ID = parse_qs(urlsplit(RELEASED[TINY].sources[1]).query)['id'][0]
 
 
 @pytest.fixture
-def server(cache, monkeypatch, tmp_path):
-    """Serves the file of tiny; ``sent`` limits the bytes that arrive."""
-    torch.save(as_trained(small_authors_weights()), tmp_path / 'file')
-    content = (tmp_path / 'file').read_bytes()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.server.requests.append(self.path)
-            self.send_response(200)
-            self.send_header('Content-Length', str(len(content)))
-            self.end_headers()
-            self.wfile.write(content[: self.server.sent])
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    server.requests, server.sent = [], None
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+def server(cache, monkeypatch):
+    """Stands for both hosts. It has the file of tiny."""
     monkeypatch.setenv('no_proxy', '127.0.0.1')
-    monkeypatch.setitem(
-        RELEASED, TINY, f'http://127.0.0.1:{server.server_port}/{FILES["tiny"]}'
-    )
-    yield server
-    server.shutdown()
-    server.server_close()
+    with hosts.serve() as server:
+        for name, weights in RELEASED.items():
+            sources = tuple(
+                urlsplit(url)
+                ._replace(scheme='http', netloc=urlsplit(server.url).netloc)
+                .geturl()
+                for url in weights.sources
+            )
+            monkeypatch.setitem(RELEASED, name, weights._replace(sources=sources))
+        content = saved(as_trained(small_authors_weights()))
+        server.files = {FILES['tiny']: content, TINY_ID: content}
+        yield server
+
+
+def saved(content):
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
 
 
 def load_tiny(_=None):
@@ -643,8 +646,10 @@ def test_a_download_is_kept(server, cache, capfd):
     expected = convert(small_authors_weights(), 'classifier')
     for _ in range(2):
         assert_same(load_tiny(), expected)
-    assert server.requests == [f'/{FILES["tiny"]}']
-    assert downloads(cache) == [FILES['tiny']]
+    name = FILES['tiny']
+    release = f'/hunto/LightViT/releases/download/v0.0.1/{name}'
+    assert server.requests == [release, f'/assets/{name}']
+    assert kept(cache) == [name, SUMS_FILE]
     assert '100%' in capfd.readouterr().err
 
 
@@ -652,21 +657,21 @@ def test_a_broken_download_is_not_kept(server, cache):
     server.sent = 50_000
     with pytest.raises(RuntimeError, match='not be downloaded.*truncated'):
         load_tiny()
-    assert downloads(cache) == []
+    assert kept(cache) == []
     server.sent = None
     assert 'backbone.global_token' in load_tiny()
 
 
 DOWNLOAD_AND_DIE = """
 import os, signal
-from lightvit_mm import checkpoints, safe_load
+from lightvit_mm import checkpoints, downloads
 
 def die(url, path, **options):
     with open(path, 'wb') as file:
         file.write(b'half of the file')
     os.kill(os.getpid(), signal.SIGKILL)
 
-safe_load.download_url_to_file = die
+downloads.download_url_to_file = die
 checkpoints.load_published('lightvit://tiny-in1k')
 """
 
@@ -674,15 +679,125 @@ checkpoints.load_published('lightvit://tiny-in1k')
 def test_what_a_killed_download_leaves_is_removed_by_the_next(server, cache):
     done = subprocess.run([sys.executable, '-c', DOWNLOAD_AND_DIE])
     assert done.returncode == -signal.SIGKILL
-    assert len(downloads(cache)) == 1 and FILES['tiny'] not in downloads(cache)
+    assert len(kept(cache)) == 1 and FILES['tiny'] not in kept(cache)
     assert 'backbone.global_token' in load_tiny()
-    assert downloads(cache) == [FILES['tiny']]
+    assert kept(cache) == [FILES['tiny'], SUMS_FILE]
+
+
+# The published detectors
+
+DETECTOR = 'lightvit://tiny-mask-rcnn-1x-coco'
+
+
+def test_every_published_file_has_its_own_name_and_addresses():
+    files = [weights.file for weights in RELEASED.values()]
+    sources = [source for weights in RELEASED.values() for source in weights.sources]
+    assert len(RELEASED) == 9
+    assert len(set(files)) == len(files) and len(set(sources)) == len(sources)
+
+
+def drive_id(name):
+    return parse_qs(urlsplit(RELEASED[name].sources[-1]).query)['id'][0]
+
+
+def test_a_published_detector_is_loaded_strictly(server, cache):
+    """In the layout that mmdet 2.x writes, with the names of the classes."""
+    weights = mmdet_2_weights()
+    meta = dict(CLASSES=('person', 'bicycle'), epoch=12, config='model = dict()')
+    server.files[drive_id(DETECTOR)] = saved(dict(meta=meta, state_dict=weights))
+    model = build_detector()
+    checkpoint = load_checkpoint(model, DETECTOR, strict=True)
+    loaded = model.state_dict()
+    assert_same({key: loaded[key] for key in weights}, weights)
+    assert checkpoint['meta']['CLASSES'] == ('person', 'bicycle')
+    assert [request.partition('?')[0] for request in server.requests] == ['/download']
+    stem = 'mask_rcnn_lightvit_tiny_fpn_1x_coco'
+    assert kept(cache) == [f'{stem}.pth', f'{stem}.sums.json']
+
+    for path in cache.iterdir():
+        path.unlink()
+    del weights['neck.fpn_convs.0.conv.weight']
+    server.files[drive_id(DETECTOR)] = saved(weights)
+    with pytest.raises(RuntimeError, match=r'Missing: .*fpn_convs\.0\.conv\.weight'):
+        load_checkpoint(model, DETECTOR, strict=True)
+
+
+@pytest.mark.parametrize('name', [name for name in RELEASED if name.endswith('-coco')])
+def test_each_detector_has_its_own_id(server, name):
+    for other in RELEASED:
+        value = torch.ones(1) if other == name else torch.zeros(1)
+        weights = {'backbone.global_token': value, 'rpn_head.bias': torch.ones(1)}
+        server.files[drive_id(other)] = saved(weights)
+    weights = checkpoints.load_published(name)['state_dict']
+    assert weights['backbone.global_token'] == 1
+
+
+def test_the_number_of_tokens_of_a_detector_is_named(server):
+    weights = {
+        f'backbone.{key}': value for key, value in LightViT('tiny').state_dict().items()
+    }
+    weights['backbone.global_token'] = torch.ones(1, 512, 64)
+    weights['rpn_head.rpn_cls.bias'] = torch.ones(3)
+    server.files[drive_id(DETECTOR)] = saved(dict(state_dict=weights))
+    with pytest.raises(
+        RuntimeError,
+        match='have 512 global tokens, this LightViT has 8: '
+        'set model.backbone.num_tokens=512',
+    ):
+        load_checkpoint(LightViT('tiny'), DETECTOR)
+    model = LightViT('tiny', num_tokens=512)
+    load_checkpoint(model, DETECTOR)
+    assert torch.equal(model.global_token, torch.ones(1, 512, 64))
+
+
+def test_google_drive_is_the_second_source(server, cache):
+    del server.files[FILES['tiny']]
+    assert 'backbone.global_token' in load_tiny()
+    github, drive = server.requests
+    assert '/releases/' in github and f'id={TINY_ID}' in drive
+    assert kept(cache) == [FILES['tiny'], SUMS_FILE]
+
+
+def test_an_exceeded_quota_is_explained(server, cache):
+    server.files[drive_id(DETECTOR)] = b'never sent'
+    server.is_over_quota = True
+    with pytest.raises(CheckpointError) as error:
+        checkpoints.load_published(DETECTOR)
+    file = 'mask_rcnn_lightvit_tiny_fpn_1x_coco.pth'
+    assert 'quota exceeded' in str(error.value)
+    assert f'put {file} into {cache}, or into any folder and set' in str(error.value)
+    assert '\n' not in str(error.value) and kept(cache) == []
+    # The advice helps.
+    weights = {'backbone.global_token': torch.ones(1), 'rpn_head.bias': torch.ones(1)}
+    torch.save(weights, cache / file)
+    assert_same(checkpoints.load_published(DETECTOR)['state_dict'], weights)
+
+
+def test_a_page_that_asks_for_confirmation_is_no_file(server, cache, monkeypatch):
+    """Google Drive's, should it ever ignore the confirmation in the address."""
+    weights = RELEASED[DETECTOR]
+    sources = (weights.sources[0].replace('confirm=t&', ''),)
+    monkeypatch.setitem(RELEASED, DETECTOR, weights._replace(sources=sources))
+    server.files[drive_id(DETECTOR)] = b'never sent'
+    with pytest.raises(CheckpointError, match='web page .* Virus scan warning'):
+        checkpoints.load_published(DETECTOR)
+    assert kept(cache) == []
+
+
+def test_known_sums_are_checked_in_the_folder(folder, monkeypatch):
+    path = folder / FILES['tiny']
+    torch.save(small_authors_weights(), path)
+    monkeypatch.setitem(SUMS, path.name, downloads.sums_of(path))
+    load_tiny()
+    path.write_bytes(saved(small_authors_weights() | {'head.bias': torch.ones(1, 2)}))
+    with pytest.raises(CheckpointError, match='another file'):
+        load_tiny()
 
 
 def test_one_of_many_processes_downloads(server):
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(load_tiny, range(4)))
-    assert len(results) == 4 and len(server.requests) == 1
+    assert len(results) == 4 and len(server.requests) == 2  # with the redirection
 
 
 def test_a_write_follows_no_link(tmp_path):

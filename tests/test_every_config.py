@@ -13,6 +13,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
+from lightvit_mm.analysis.complexity import count_parameters
+from lightvit_mm.metafile import find
 from lightvit_mm.trained import build_model
 
 for library in ('mmpretrain', 'mmdet', 'mmseg'):
@@ -149,6 +151,9 @@ def test_trains_every_parameter_and_predicts(cfg):
         if init_cfg.get('type') == 'Pretrained':
             cfg.model[part].init_cfg = None
     model = build_model(cfg).train()
+    if 'num_queries' not in cfg.model:  # fewer_regions leaves the network alone
+        metadata = find(cfg.filename)['Metadata']
+        assert count_parameters(model) == metadata['Parameters']
     model.init_weights()
     settings = {**cfg.optim_wrapper, 'type': 'OptimWrapper'}  # no AMP
     settings.pop('loss_scale', None)

@@ -488,6 +488,14 @@ def test_a_download_that_fails_ends_a_test_in_one_line(tmp_path):
     assert 'could not be downloaded' in last and f'into {tmp_path}' in last
 
 
+def test_a_test_without_a_checkpoint_needs_published_weights(tmp_path):
+    done = run([*TEST, DIGITS], tmp_path)
+    assert done.returncode
+    assert done.stdout.splitlines()[-1] == (
+        f'{DIGITS} has no published weights: name a checkpoint after the config'
+    )
+
+
 # What the tools print before their output
 
 
@@ -498,6 +506,7 @@ def test_a_download_that_fails_ends_a_test_in_one_line(tmp_path):
         'test.py',
         'predict.py',
         'mm.py',
+        'model_zoo.py',
         'check_dataset.py',
         'convert_checkpoint.py',
         'paper.py',

@@ -21,6 +21,7 @@ from mmengine.runner import save_checkpoint
 from lightvit_mm import checkpoints
 from lightvit_mm.config import read_config
 from lightvit_mm.trained import build_model
+from lightvit_mm.weights import RELEASED
 
 from .processes import NO_WORKERS, cfg_options
 
@@ -116,12 +117,18 @@ class Folder:
         (path / 'released').mkdir()
         for size in ('tiny', 'small'):
             cfg = read_config(f'lightvit_mm::lightvit_{size[0]}_8xb128_in1k.py')
-            url = checkpoints.RELEASED[f'lightvit://{size}-in1k']
             torch.save(
                 checkpoints.convert(build_model(cfg).state_dict(), 'authors'),
-                path / 'released' / Path(url).name,
+                path / 'released' / RELEASED[f'lightvit://{size}-in1k'].file,
             )
         shutil.copy(path / 'released/lightvit_tiny_78.7.ckpt', path)
+        detector = RELEASED['lightvit://tiny-mask-rcnn-1x-coco'].file
+        for config, file in (
+            ('mask_rcnn_lightvit_t_1x', f'released/{detector}'),
+            ('semantic_fpn_lightvit_t_ade20k', 'segmentor.pth'),
+        ):
+            model = build_model(read_config(f'lightvit_mm::{config}.py'))
+            torch.save(dict(state_dict=model.state_dict()), path / file)
 
     def write_imagenet(self) -> None:
         """With lists of the images, so that two classes of 1000 will do."""

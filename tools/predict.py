@@ -15,12 +15,8 @@ from lightvit_mm.predict.predict import FILE, predict
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_config(parser)
-    parser.add_argument(
-        'checkpoint', help='checkpoint file or address, such as lightvit://tiny-in1k'
-    )
-    parser.add_argument(
-        'paths',
-        nargs='+',
+    cli.add_checkpoint_and_sources(
+        parser,
         metavar='IMAGE_OR_FOLDER_OR_VIDEO',
         help='image, folder with images in it or below, video, or a glob of these, '
         "such as 'photos/*.jpg'",
@@ -44,7 +40,7 @@ def parse_args() -> argparse.Namespace:
         'status 1; by default, the first one ends the run',
     )
     cli.add_device(parser)
-    return parser.parse_args()
+    return cli.parse_sources(parser)
 
 
 def main() -> None:
@@ -53,7 +49,7 @@ def main() -> None:
         cfg = cli.read_config(args)
         outcome = predict(
             cfg,
-            args.checkpoint,
+            cli.checkpoint_of(args, cfg),
             args.paths,
             args.out,
             args.score_thr,

@@ -12,7 +12,7 @@ from lightvit_mm.tta import augment_test
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_run_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    cli.add_checkpoint(parser)
     parser.add_argument(
         '--tta',
         action='store_true',
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         default=2,
         help='seconds for which a window stays open; default %(default)s',
     )
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out {args.out} should end in .pkl')
     return args
@@ -47,6 +47,7 @@ def main() -> None:
             'test_evaluator=[] has no metric, so the test would have no result: name '
             'one, or add --out or --show-dir'
         )
+    checkpoint = cli.checkpoint_of(args, cfg)
     # load_from would not be strict, and a checkpoint that does not fit would be
     # tested with random weights.
     cfg.load_from = None
@@ -60,7 +61,7 @@ def main() -> None:
         augment_test(cfg)
 
     runner = cli.build_runner(cfg)
-    runner.load_checkpoint(args.checkpoint, strict=True)
+    runner.load_checkpoint(checkpoint, strict=True)
     if args.out:
         # mmdet's compresses masks.
         kind = 'DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'

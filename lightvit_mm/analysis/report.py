@@ -20,8 +20,12 @@ class Table:
     rows: list[Sequence] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def markdown(self) -> str:
-        """The table in Markdown, with columns aligned so that it reads as text."""
+    def markdown(self, level: int = 3) -> str:
+        """The table in Markdown, with columns aligned so that it reads as text.
+
+        Args:
+            level: Of the heading.
+        """
         texts = [list(self.header)]
         texts += [[_text(cell) for cell in row] for row in self.rows]
         widths = [max(map(len, column)) for column in zip(*texts)]
@@ -32,7 +36,7 @@ class Table:
             for row in texts
         ]
         lines.insert(1, '| ' + ' | '.join('-' * w for w in widths) + ' |')
-        paragraphs = [f'### {self.title}', '\n'.join(lines), *self.notes]
+        paragraphs = [f'{"#" * level} {self.title}', '\n'.join(lines), *self.notes]
         return '\n\n'.join(paragraphs) + '\n'
 
 

@@ -59,7 +59,8 @@ PATCHES = (
     Patch(
         'mmengine.infer.infer',
         'configs.find_inferencer_configs',
-        "Lets DetInferencer and MMSegInferencer load 'lightvit_mm::CONFIG.py'.",
+        "Lets DetInferencer and MMSegInferencer load 'lightvit_mm::CONFIG.py' and its "
+        'published weights.',
         'mmengine looks for names in the model index of mmdet or mmseg only.',
         'all of mmengine',
         'mmengine looks up configs of any installed package',
@@ -244,7 +245,8 @@ PATCHES = (
     Patch(
         'mmpretrain.apis.model',
         'configs.register_models',
-        'Adds the models of model-index.yml to get_model and list_models.',
+        'Adds the models of model-index.yml to get_model and list_models. Lets '
+        "get_model and inferencers load them by 'lightvit_mm::CONFIG.py', too.",
         'mmpretrain lists its own models only.',
         'all of mmpretrain',
         'mmpretrain finds the model-index.yml of other packages',

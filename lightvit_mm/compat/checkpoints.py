@@ -4,13 +4,13 @@ from types import ModuleType
 
 import torch
 
+from ..downloads import load_url
 from ..engine.last_checkpoint import choose, run_folders
 from ..safe_load import (
     UNSAFE_VARIABLE,
     RefusedError,
     allow_training_state,
     allows_code,
-    load_url,
     read,
 )
 

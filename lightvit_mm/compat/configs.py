@@ -1,5 +1,6 @@
 """Patches that make configs and models known by name."""
 
+import functools
 from importlib import metadata
 from types import ModuleType
 from typing import Any
@@ -59,7 +60,9 @@ def _is_installed(distribution: str) -> bool:
 
 
 def find_inferencer_configs(module: ModuleType) -> None:
-    """Let inferencers load ``lightvit_mm::CONFIG.py``, with the weights they are given.
+    """Let inferencers load ``lightvit_mm::CONFIG.py``, with its published weights.
+
+    Weights that they are given come first.
 
     Args:
         module: ``mmengine.infer.infer``.
@@ -71,16 +74,35 @@ def find_inferencer_configs(module: ModuleType) -> None:
             return load_by_name(inferencer, model)
         # It imports mmengine, which may still be importing itself above.
         from ..config import read_config
+        from ..metafile import find
 
-        return read_config(model), None
+        cfg = read_config(model)
+        return cfg, (find(cfg.filename) or {}).get('Weights')
 
     module.BaseInferencer._load_model_from_metafile = load_own_config
 
 
 def register_models(module: ModuleType) -> None:
-    """Add the models of ``model-index.yml`` to mmpretrain's.
+    """Add the models of ``model-index.yml`` to mmpretrain's, also by their configs.
 
     Args:
         module: ``mmpretrain.apis.model``.
     """
     module.ModelHub.register_model_index(ROOT / 'model-index.yml', config_prefix=ROOT)
+    get_model = module.get_model
+
+    @functools.wraps(get_model)
+    def get_own_model(model: Any, *args, **kwargs):
+        if isinstance(model, str) and model.startswith(f'{_PACKAGE}::'):
+            # With a config, mmpretrain would not find its weights.
+            model = _model_name(model)
+        return get_model(model, *args, **kwargs)
+
+    module.get_model = get_own_model
+
+
+def _model_name(config: str) -> str:
+    from ..config import read_config
+    from ..metafile import find
+
+    return find(read_config(config).filename)['Name']

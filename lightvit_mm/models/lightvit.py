@@ -625,6 +625,7 @@ class LightViT(BaseModule):
         """
         if not prefix:
             keep_backbone(state_dict)
+        self._check_num_tokens(state_dict.get(f'{prefix}global_token'))
         stages = range(len(self.depths))
         fit_state_dict(
             self,
@@ -637,6 +638,17 @@ class LightViT(BaseModule):
             may_reshape=['relative_position_bias_table', 'relative_position_index'],
         )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _check_num_tokens(self, token: Tensor | None) -> None:
+        """Name the option if weights differ only in it, as those of the authors' T."""
+        if token is None or not self.num_tokens:
+            return
+        _, T, C = self.global_token.shape
+        if token.ndim == 3 and token.shape[::2] == (1, C) and token.shape[1] != T:
+            raise RuntimeError(
+                f'The weights have {token.shape[1]} global tokens, this LightViT has '
+                f'{T}: set model.backbone.num_tokens={token.shape[1]}'
+            )
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Layer-wise depth of a parameter, for layer-wise learning rates.

@@ -34,6 +34,16 @@ class Sources(NamedTuple):
     videos: dict[str, Path]
 
 
+def is_source(path: str) -> bool:
+    """Whether a path names images or videos: by its suffix, as a folder or a glob."""
+    return (
+        os.path.isdir(path)
+        or is_image(path)
+        or Path(path).suffix.lower() in CODECS
+        or (glob.has_magic(path) and not os.path.exists(path))
+    )
+
+
 def find_sources(paths: Sequence[PathLike], out: Path) -> Sources:
     """Find the files to predict on.
 

@@ -21,6 +21,7 @@ from lightvit_mm.analysis.attention_maps import (
     visualize,
 )
 from lightvit_mm.trained import load_trained, network_input
+from lightvit_mm.weights import RELEASED
 
 from .. import reference
 from ..saved import ARCH, CONFIGS, sharpen, write_images, write_model
@@ -281,7 +282,7 @@ def test_released_weights_load_by_address(folder, monkeypatch):
         from mmengine.registry import MODELS
 
         model = MODELS.build(cfg.model)
-    released = Path(checkpoints.RELEASED['lightvit://tiny-in1k']).name
+    released = RELEASED['lightvit://tiny-in1k'].file
     torch.save(
         dict(state_dict=checkpoints.convert(model.state_dict(), 'authors')), released
     )

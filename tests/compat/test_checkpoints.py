@@ -21,8 +21,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import checkpoint, load_checkpoint
 
-from lightvit_mm.checkpoints import RELEASED
 from lightvit_mm.safe_load import RefusedError
+from lightvit_mm.weights import RELEASED, Weights
 
 from ..hostile import serve
 from ..toy import Toy, ToyData, make_runner
@@ -216,7 +216,9 @@ def sources(path, url, monkeypatch):
     monkeypatch.setattr(checkpoint, 'get_external_models', lambda: models)
     monkeypatch.setattr(checkpoint, 'get_deprecated_model_names', dict)
     monkeypatch.setenv('LIGHTVIT_CHECKPOINTS', str(path.parent))
-    monkeypatch.setitem(RELEASED, 'lightvit://tiny-in1k', url)
+    monkeypatch.setitem(
+        RELEASED, 'lightvit://tiny-in1k', Weights(path.name, 'classifier', (url,))
+    )
     return {
         '': [str(path)],
         'http://': [url],

@@ -207,6 +207,22 @@ def test_mmdets_inferencer_takes_a_name_and_weights(mmdet_scope, tmp_path):
     assert set(inferencer(image)['predictions'][0]) >= {'bboxes', 'masks', 'scores'}
 
 
+@pytest.mark.parametrize(
+    'config, weights',
+    [
+        ('mask_rcnn_lightvit_b_3x.py', 'lightvit://base-mask-rcnn-3x-coco'),
+        ('retinanet_lightvit_t_1x.py', None),
+    ],
+)
+def test_inferencers_take_the_published_weights(config, weights):
+    from mmengine.infer import BaseInferencer
+
+    cfg, found = BaseInferencer._load_model_from_metafile(
+        None, f'lightvit_mm::{config}'
+    )
+    assert Path(cfg.filename).name == config and found == weights
+
+
 def test_mmsegs_inferencer_takes_a_name():
     pytest.importorskip('mmseg')
     from mmseg.apis import MMSegInferencer

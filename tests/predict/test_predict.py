@@ -11,6 +11,7 @@ import torch
 from lightvit_mm import checkpoints
 from lightvit_mm.config import read_config
 from lightvit_mm.trained import build_model
+from lightvit_mm.weights import RELEASED
 
 from .models import FRUITS, TOOL, classifier, save
 
@@ -38,18 +39,18 @@ def test_a_config_for_your_own_data_needs_no_data(predict, photos, tmp_path):
     assert len(predict(tmp_path, 'photos')['categories']) == 3
 
 
+@pytest.mark.parametrize('checkpoint', [['lightvit://tiny-in1k'], []])
 def test_a_published_classifier_predicts_by_its_address(
-    predict, photos, tmp_path, monkeypatch
+    predict, photos, tmp_path, monkeypatch, checkpoint
 ):
     cfg = read_config('lightvit_mm::lightvit_t_8xb128_in1k.py')
     weights = checkpoints.convert(build_model(cfg).state_dict(), 'authors')
-    released = Path(checkpoints.RELEASED['lightvit://tiny-in1k']).name
-    torch.save(weights, tmp_path / released)
+    torch.save(weights, tmp_path / RELEASED['lightvit://tiny-in1k'].file)
     monkeypatch.setenv(checkpoints.FOLDER_VARIABLE, str(tmp_path))
     argv = [
         TOOL,
         'lightvit_mm::lightvit_t_8xb128_in1k.py',
-        'lightvit://tiny-in1k',
+        *checkpoint,
         'photos/wide.JPG',
     ]
     monkeypatch.setattr(sys, 'argv', argv)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightvit_mm.predict.sources import find_sources, mask_names
+from lightvit_mm.predict.sources import find_sources, is_source, mask_names
 
 
 @pytest.fixture
@@ -92,3 +92,24 @@ def test_a_glob_without_a_match_is_explained(tree):
 )
 def test_masks_are_named_like_images_and_replace_none(images, masks):
     assert mask_names(images) == dict(zip(images, masks))
+
+
+@pytest.mark.parametrize(
+    'path, expected',
+    [
+        ('a', True),
+        ('a/y.PNG', True),
+        ('b/clip.mp4', True),
+        ('missing.jpg', True),
+        ('a/*', True),
+        ('**/x', True),
+        ('model.pth', False),
+        ('a/notes.txt', False),
+        ('lightvit://tiny-in1k', False),
+        ('missing', False),
+        ('run[1]', False),
+    ],
+)
+def test_sources_are_told_from_checkpoints(tree, path, expected):
+    Path('run[1]').touch()
+    assert is_source(path) is expected

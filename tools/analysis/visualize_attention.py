@@ -18,10 +18,7 @@ from lightvit_mm.trained import load_trained
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_config(parser)
-    parser.add_argument(
-        'checkpoint', help='checkpoint file or address such as lightvit://tiny-in1k'
-    )
-    parser.add_argument('images', nargs='+', help='image files')
+    cli.add_checkpoint_and_sources(parser, metavar='IMAGE', help='image file')
     parser.add_argument(
         '--layer',
         metavar='STAGE.BLOCK',
@@ -48,12 +45,12 @@ def parse_args() -> argparse.Namespace:
         help='folder for the pictures (default: %(default)s)',
     )
     cli.add_device(parser)
-    return parser.parse_args()
+    return cli.parse_sources(parser)
 
 
 def picture_paths(args: argparse.Namespace) -> list[Path]:
     """One picture per image, named after the image, layer and head."""
-    stems = [Path(image).stem for image in args.images]
+    stems = [Path(image).stem for image in args.paths]
     name, times = Counter(stems).most_common(1)[0]
     if times > 1:
         raise SystemExit(
@@ -70,8 +67,10 @@ def main() -> None:
     pictures = picture_paths(args)
     with cli.short_errors():
         cfg = cli.read_config(args)
-        model = load_trained(cfg, args.checkpoint, args.device, with_classes=False)
-        for i, (image, picture) in enumerate(zip(args.images, pictures), 1):
+        model = load_trained(
+            cfg, cli.checkpoint_of(args, cfg), args.device, with_classes=False
+        )
+        for i, (image, picture) in enumerate(zip(args.paths, pictures), 1):
             visualize(model, cfg, image, picture, args.layer, args.head, args.size)
             print(printable(f'[{i}/{len(pictures)}] {picture}'), flush=True)
 

@@ -18,9 +18,7 @@ from lightvit_mm.trained import load_trained
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_config(parser)
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or an address such as lightvit://tiny-in1k'
-    )
+    cli.add_checkpoint(parser)
     parser.add_argument(
         '--format', choices=list(SUFFIXES), default='onnx', help='default %(default)s'
     )
@@ -52,7 +50,7 @@ def parse_args() -> argparse.Namespace:
         help='file to write; default work_dirs/deploy/CONFIG_NAME with the '
         'suffix of the format',
     )
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def default_path(args: argparse.Namespace) -> Path:
@@ -69,7 +67,9 @@ def main() -> None:
     path = args.out or default_path(args)
     with cli.short_errors():
         cfg = cli.read_config(args)
-        model = load_trained(cfg, args.checkpoint, with_classes=args.part == 'model')
+        model = load_trained(
+            cfg, cli.checkpoint_of(args, cfg), with_classes=args.part == 'model'
+        )
         if args.int8 is None:
             size = export(model, cfg, path, args.format, args.size, args.part)
             extent = f'{size[0]} x {size[1]} pixels' if size else 'any size'
