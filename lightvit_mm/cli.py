@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 # mmengine 0.10 imports pkg_resources; the user of a tool cannot change that.
@@ -48,8 +47,9 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """Add the config and ``--cfg-options``, which override its settings."""
     parser.add_argument(
         'config',
-        help='config file, or config of an installed package, such as '
-        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+        help='config file, config of an installed package, such as '
+        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py, or published model: its '
+        'folder or hf://OWNER/NAME',
     )
     parser.add_argument(
         '--cfg-options',
@@ -108,7 +108,7 @@ def run_config(args: argparse.Namespace) -> Config:
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename).stem)
+        cfg.work_dir = os.path.join('work_dirs', config.config_name(args.config))
     complete(cfg)
     config.check_class_weights(cfg)
     if cfg.launcher != 'none' and not torch.cuda.is_available():

@@ -16,7 +16,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_config(parser)
     parser.add_argument(
-        'checkpoint', help='checkpoint file or address, such as lightvit://tiny-in1k'
+        'checkpoint',
+        help='checkpoint file, address such as lightvit://tiny-in1k, or published '
+        'model: its folder or hf://OWNER/NAME',
     )
     parser.add_argument(
         'paths',

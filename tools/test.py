@@ -12,7 +12,10 @@ from lightvit_mm.tta import augment_test
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_run_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint',
+        help='checkpoint file, or published model: its folder or hf://OWNER/NAME',
+    )
     parser.add_argument(
         '--tta',
         action='store_true',

@@ -1,7 +1,7 @@
 """Patches that make configs and models known by name."""
 
 from importlib import metadata
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from ..files import ROOT
@@ -59,7 +59,9 @@ def _is_installed(distribution: str) -> bool:
 
 
 def find_inferencer_configs(module: ModuleType) -> None:
-    """Let inferencers load ``lightvit_mm::CONFIG.py``, with the weights they are given.
+    """Let inferencers load ``lightvit_mm::CONFIG.py`` and published models.
+
+    The weights of a published model are its own unless others are given.
 
     Args:
         module: ``mmengine.infer.infer``.
@@ -67,12 +69,15 @@ def find_inferencer_configs(module: ModuleType) -> None:
     load_by_name = module.BaseInferencer._load_model_from_metafile
 
     def load_own_config(inferencer: Any, model: str) -> tuple[Any, str | None]:
-        if not model.startswith(f'{_PACKAGE}::'):
-            return load_by_name(inferencer, model)
-        # It imports mmengine, which may still be importing itself above.
+        # They import mmengine, which may still be importing itself above.
         from ..config import read_config
+        from ..model_folder import is_published
 
-        return read_config(model), None
+        if is_published(model):
+            return read_config(model), model
+        if model.startswith(f'{_PACKAGE}::'):
+            return read_config(model), None
+        return load_by_name(inferencer, model)
 
     module.BaseInferencer._load_model_from_metafile = load_own_config
 
@@ -84,3 +89,22 @@ def register_models(module: ModuleType) -> None:
         module: ``mmpretrain.apis.model``.
     """
     module.ModelHub.register_model_index(ROOT / 'model-index.yml', config_prefix=ROOT)
+
+
+def find_published_models(module: ModuleType) -> None:
+    """Let ``get_model`` take a published model as a name.
+
+    Args:
+        module: ``mmpretrain.apis.model``.
+    """
+    get_by_name = module.ModelHub.get
+
+    def get(name: str) -> Any:
+        from ..config import read_config
+        from ..model_folder import is_published
+
+        if is_published(name):
+            return SimpleNamespace(config=read_config(name), weights=name)
+        return get_by_name(name)
+
+    module.ModelHub.get = staticmethod(get)
