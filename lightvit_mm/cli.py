@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 # mmengine 0.10 imports pkg_resources; the user of a tool cannot change that.
@@ -29,6 +28,7 @@ from .engine.own_data import complete, own_data_runner  # noqa: E402
 from .errors import short_errors  # noqa: E402, F401
 from .messages import printable  # noqa: E402
 from .metafile import published_weights  # noqa: E402
+from .model_folder import is_published  # noqa: E402
 from .predict.sources import is_source  # noqa: E402
 from .settings import check_settings  # noqa: E402
 from .weights import RELEASED  # noqa: E402
@@ -52,8 +52,9 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """Add the config and ``--cfg-options``, which override its settings."""
     parser.add_argument(
         'config',
-        help='config file, or config of an installed package, such as '
-        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+        help='config file, config of an installed package, such as '
+        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py, or published model: its '
+        'folder or hf://OWNER/NAME',
     )
     parser.add_argument(
         '--cfg-options',
@@ -88,8 +89,9 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='checkpoint file or address, such as lightvit://tiny-in1k; default: the '
-        'published weights of the config, which docs/model_zoo.md lists',
+        help='checkpoint file, address such as lightvit://tiny-in1k, or published '
+        'model: its folder or hf://OWNER/NAME; default: the published weights of the '
+        'config, which docs/model_zoo.md lists',
     )
 
 
@@ -128,6 +130,8 @@ def checkpoint_of(args: argparse.Namespace, cfg: Config) -> str:
     Raises:
         ValueError: If none is given, and the config has no published weights.
     """
+    if args.checkpoint is None and is_published(args.config):
+        return args.config
     return args.checkpoint or published_weights(cfg)
 
 
@@ -168,7 +172,7 @@ def run_config(args: argparse.Namespace, needed: Sequence[str] = ()) -> Config:
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename).stem)
+        cfg.work_dir = os.path.join('work_dirs', config.config_name(args.config))
     complete(cfg)
     missing = [name for name in needed if cfg.get(name) is None]
     if missing:

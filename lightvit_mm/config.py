@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 
 from .files import ROOT
 from .messages import close_to
+from .model_folder import ModelFolder, is_published, model_name
 
 # The functions of mmengine that read one file.
 _PARSERS = ('_is_lazy_import', '_file2dict', '_parse_lazy_import')
@@ -26,18 +27,25 @@ def read_config(name: str) -> Config:
     """Read a config.
 
     Args:
-        name: A file, or PACKAGE::CONFIG for a config of an installed package.
+        name: A file, PACKAGE::CONFIG for a config of an installed package, or a
+            published model: its folder or hf://OWNER/NAME.
 
     Raises:
         FileNotFoundError: If there is no such config.
         IsADirectoryError: If it is a folder.
         ModuleNotFoundError: If the package is not installed.
+        CheckpointError: If a published model cannot be downloaded, or was changed.
         ValueError: If the file, or one that it inherits from, has an error.
     """
+    if is_published(name):
+        return ModelFolder(name).config()
     package, _, file = name.rpartition('::')
     folder = _config_folder(package) if package else Path()
     path = folder / file if package else Path(name)
-    expected = 'Give a file, or PACKAGE::CONFIG for a config of an installed package'
+    expected = (
+        'Give a file, PACKAGE::CONFIG for a config of an installed package, or a folder '
+        'that tools/publish.py wrote'
+    )
     if path.is_dir():
         raise IsADirectoryError(f'{path} is a folder. {expected}')
     if not path.is_file():
@@ -68,6 +76,17 @@ def read_config(name: str) -> Config:
         kind = '' if isinstance(error, SyntaxError) else f'{type(error).__name__}: '
         message = error.msg if isinstance(error, SyntaxError) else error
         raise ValueError(f'{place}: {kind}{message}') from error
+
+
+def config_name(name: str) -> str:
+    """The name of a config or of a published model, without its folder and suffix.
+
+    Args:
+        name: As for :func:`read_config`.
+    """
+    if is_published(name):
+        return model_name(name)
+    return Path(name.rpartition('::')[2]).stem
 
 
 def _place(error: Exception) -> tuple[str | None, int | None]:

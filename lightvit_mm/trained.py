@@ -67,7 +67,8 @@ def load_trained(
         cfg: Config of mmpretrain, mmdet or mmseg. A config for your own data is
             completed in place from the classes of the checkpoint. If the
             checkpoint has no class names, ``data_root`` is read instead.
-        checkpoint: File or address, such as lightvit://tiny-in1k.
+        checkpoint: File, address such as lightvit://tiny-in1k, or published model:
+            its folder or hf://OWNER/NAME.
         device: Device of the model.
         with_classes: Whether class names are needed. Without them,
             ``dataset_meta`` is that of the checkpoint, or None.

@@ -211,7 +211,7 @@ def test_metadata(wheel):
     assert metadata['License-Expression'] == 'Apache-2.0'
     assert metadata['Description-Content-Type'] == 'text/markdown'
     assert metadata.get_payload() == (ROOT / 'README.md').read_text()
-    assert metadata.get_all('Provides-Extra') == ['mim', 'optional', 'tests']
+    assert metadata.get_all('Provides-Extra') == ['hub', 'mim', 'optional', 'tests']
 
 
 def test_installing_never_replaces_openmmlab(wheel):

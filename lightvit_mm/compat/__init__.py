@@ -59,11 +59,12 @@ PATCHES = (
     Patch(
         'mmengine.infer.infer',
         'configs.find_inferencer_configs',
-        "Lets DetInferencer and MMSegInferencer load 'lightvit_mm::CONFIG.py' and its "
-        'published weights.',
+        "Lets DetInferencer and MMSegInferencer load 'lightvit_mm::CONFIG.py' with its "
+        'published weights, folders of publish.py and hf://OWNER/NAME.',
         'mmengine looks for names in the model index of mmdet or mmseg only.',
         'all of mmengine',
-        'mmengine looks up configs of any installed package',
+        'mmengine looks up configs of any installed package, and models from Hugging '
+        'Face',
     ),
     Patch(
         'mmengine.fileio.backends.local_backend',
@@ -158,6 +159,14 @@ PATCHES = (
         'all of mmengine',
         'the weights are published at an address that mmengine knows',
     ),
+    Patch(
+        'mmengine.runner.checkpoint',
+        'checkpoints.read_published_models',
+        'Makes mmengine load folders of publish.py and hf://OWNER/NAME as checkpoints.',
+        'mmengine loads single files only.',
+        'all of mmengine',
+        'mmengine loads models from Hugging Face',
+    ),
     *(
         Patch(
             module,
@@ -250,6 +259,14 @@ PATCHES = (
         'mmpretrain lists its own models only.',
         'all of mmpretrain',
         'mmpretrain finds the model-index.yml of other packages',
+    ),
+    Patch(
+        'mmpretrain.apis.model',
+        'configs.find_published_models',
+        'Lets get_model and inferencers load folders of publish.py and hf://OWNER/NAME.',
+        'mmpretrain looks for names in its list of models only.',
+        'all of mmpretrain',
+        'mmpretrain loads models from Hugging Face',
     ),
     Patch(
         'mmseg.models.losses.cross_entropy_loss',

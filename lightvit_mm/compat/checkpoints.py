@@ -1,5 +1,6 @@
 """Patches of how mmengine loads checkpoints: safely, by address, undamaged ones."""
 
+import os
 from types import ModuleType
 
 import torch
@@ -51,6 +52,29 @@ def register_addresses(module: ModuleType) -> None:
         from ..checkpoints import load_published
 
         return load_published(filename, map_location)
+
+
+def read_published_models(module: ModuleType) -> None:
+    """Load a published model wherever a checkpoint is expected.
+
+    Args:
+        module: ``mmengine.runner.checkpoint``.
+    """
+    register = module.CheckpointLoader.register_scheme
+    load_file = module.load_from_local
+
+    def load_from_local(filename: str, map_location=None) -> dict:
+        if os.path.isdir(os.path.expanduser(filename)):
+            return load_from_hugging_face(filename, map_location)
+        return load_file(filename, map_location)
+
+    def load_from_hugging_face(filename: str, map_location=None) -> dict:
+        from ..model_folder import ModelFolder
+
+        return ModelFolder(filename).checkpoint(map_location)
+
+    register('', load_from_local, force=True)
+    register('hf://', load_from_hugging_face)
 
 
 def resume_from_good_checkpoints(module: ModuleType) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 from importlib import metadata
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from ..files import ROOT
@@ -60,9 +60,9 @@ def _is_installed(distribution: str) -> bool:
 
 
 def find_inferencer_configs(module: ModuleType) -> None:
-    """Let inferencers load ``lightvit_mm::CONFIG.py``, with its published weights.
+    """Let inferencers load ``lightvit_mm::CONFIG.py`` and published models.
 
-    Weights that they are given come first.
+    Without other weights, they load the published ones.
 
     Args:
         module: ``mmengine.infer.infer``.
@@ -70,14 +70,17 @@ def find_inferencer_configs(module: ModuleType) -> None:
     load_by_name = module.BaseInferencer._load_model_from_metafile
 
     def load_own_config(inferencer: Any, model: str) -> tuple[Any, str | None]:
-        if not model.startswith(f'{_PACKAGE}::'):
-            return load_by_name(inferencer, model)
-        # It imports mmengine, which may still be importing itself above.
+        # They import mmengine, which may still be importing itself above.
         from ..config import read_config
         from ..metafile import find
+        from ..model_folder import is_published
 
-        cfg = read_config(model)
-        return cfg, (find(cfg.filename) or {}).get('Weights')
+        if is_published(model):
+            return read_config(model), model
+        if model.startswith(f'{_PACKAGE}::'):
+            cfg = read_config(model)
+            return cfg, (find(cfg.filename) or {}).get('Weights')
+        return load_by_name(inferencer, model)
 
     module.BaseInferencer._load_model_from_metafile = load_own_config
 
@@ -106,3 +109,22 @@ def _model_name(config: str) -> str:
     from ..metafile import find
 
     return find(read_config(config).filename)['Name']
+
+
+def find_published_models(module: ModuleType) -> None:
+    """Let ``get_model`` take a published model as a name.
+
+    Args:
+        module: ``mmpretrain.apis.model``.
+    """
+    get_by_name = module.ModelHub.get
+
+    def get(name: str) -> Any:
+        from ..config import read_config
+        from ..model_folder import is_published
+
+        if is_published(name):
+            return SimpleNamespace(config=read_config(name), weights=name)
+        return get_by_name(name)
+
+    module.ModelHub.get = staticmethod(get)

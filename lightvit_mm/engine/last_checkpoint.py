@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
+from ..model_folder import is_published
 from ..safe_load import CheckpointError, RefusedError, check_sums, read
 
 # mmengine's file with the path of the last checkpoint, in the work dir.
@@ -136,6 +137,11 @@ def choose(folders: RunFolders, given: str | None = None) -> str | None:
 
 
 def _checked(path: str) -> str:
+    if is_published(path):
+        raise CheckpointError(
+            f'{path} is a published model, which has no state of a training to resume. '
+            f'To start from its weights, set load_from={path}'
+        )
     if os.path.isfile(path):  # neither an address nor a folder of DeepSpeed
         _check(Path(path))
     return path

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..files import IMAGE_SUFFIXES, PathLike, image_files, is_below, is_image
+from ..model_folder import is_published
 
 # The codec that writes each kind of video.
 CODECS = {
@@ -35,8 +36,11 @@ class Sources(NamedTuple):
 
 
 def is_source(path: str) -> bool:
-    """Whether a path names images or videos: by its suffix, as a folder or a glob."""
-    return (
+    """Whether a path names images or videos: by its suffix, as a folder or a glob.
+
+    The folder of a published model is none.
+    """
+    return not is_published(path) and (
         os.path.isdir(path)
         or is_image(path)
         or Path(path).suffix.lower() in CODECS

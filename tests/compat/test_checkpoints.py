@@ -232,6 +232,7 @@ def sources(path, url, monkeypatch):
         'openmmlab://': ['openmmlab://web', 'openmmlab://local'],
         'mmcls://': ['mmcls://web'],
         'lightvit://': ['lightvit://tiny-in1k'],
+        'hf://': [],  # safetensors; see tests/publish/test_hugging_face.py
     }
 
 

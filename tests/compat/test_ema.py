@@ -16,6 +16,7 @@ from mmengine.registry import METRICS
 from mmengine.runner import Runner
 
 from lightvit_mm.engine.distributed import leave_process_group
+from lightvit_mm.publish.publish import publish
 
 from .. import small
 from ..processes import free_port
@@ -98,9 +99,13 @@ def measure(folder, hook=None, content=None, options=()):
     if content is None:
         content = saved(folder)
     torch.save(content, folder / 'tested.pth')
+    return run_test(folder / 'tested.py', folder / 'tested.pth', options)
+
+
+def run_test(config, checkpoint, options=()):
     SumOfScores.found.clear()
     with pytest.MonkeyPatch.context() as patch:
-        arguments = map(str, (TEST, folder / 'tested.py', folder / 'tested.pth'))
+        arguments = map(str, (TEST, config, checkpoint))
         patch.setattr(sys, 'argv', [*arguments, *options])
         runpy.run_path(str(TEST))['main']()
     return SumOfScores.found[:]
@@ -151,6 +156,36 @@ def test_mmpretrains_hook_tests_what_it_validates(trained):
     assert measure(folder, hook) == average + original
     hook = dict(hook, evaluate_on_ema=False)
     assert measure(folder, hook) == original
+
+
+@pytest.mark.parametrize('hook', [None, MMENGINE, MMPRETRAIN])
+def test_the_average_is_published(trained, hook, tmp_path):
+    """With what validation has logged."""
+    for package in ('huggingface_hub', 'safetensors'):
+        pytest.importorskip(package)
+    folder, validated = trained
+    cfg = Config.fromfile(folder / 'config.py')
+    cfg.custom_hooks = [] if hook is None else [hook]
+    out = tmp_path / 'published'
+    metrics = publish(cfg, folder / 'work/epoch_3.pth', out)
+    assert metrics == {'scores/sum': validated}
+    assert 'averaged by EMAHook' in (out / 'README.md').read_text()
+    options = ['--work-dir', str(tmp_path / 'work')]
+    assert run_test(out, out, options) == [validated]
+
+
+def test_weights_that_were_validated_are_published(trained, tmp_path):
+    for package in ('huggingface_hub', 'safetensors'):
+        pytest.importorskip(package)
+    folder, _ = trained
+    hook = dict(MMPRETRAIN, evaluate_on_ema=False)
+    cfg = Config.fromfile(folder / 'config.py')
+    cfg.custom_hooks = [hook]
+    out = tmp_path / 'published'
+    publish(cfg, folder / 'work/epoch_3.pth', out)
+    assert 'averaged by EMAHook' not in (out / 'README.md').read_text()
+    options = ['--work-dir', str(tmp_path / 'work')]
+    assert run_test(out, out, options) == measure(folder, hook)
 
 
 def test_the_average_is_tested_in_a_process_group(trained, monkeypatch):

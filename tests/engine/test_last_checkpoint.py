@@ -116,6 +116,14 @@ def test_a_run_without_a_good_checkpoint_does_not_start(given, folder):
     assert {path: path.read_bytes() for path in folder.glob('epoch_*')} == before
 
 
+def test_a_published_model_has_no_training_to_resume(folder):
+    (folder / 'SHA256SUMS').touch()
+    for given in (str(folder), 'hf://OWNER/NAME'):
+        with pytest.raises(CheckpointError, match='set load_from=') as error:
+            choose(RunFolders(folder, folder, 'epoch_{}.pth'), given)
+        assert str(error.value).startswith(f'{given} is a published model')
+
+
 def test_a_given_file_is_taken_or_refused_but_never_replaced(folder):
     places = RunFolders(folder, folder, 'epoch_{}.pth')
     good = str(folder / 'epoch_1.pth')

@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 from lightvit_mm import cli
-from lightvit_mm.config import check_installed
+from lightvit_mm.config import check_installed, config_name
 from lightvit_mm.deploy.export import SUFFIXES, export
 from lightvit_mm.deploy.modules import PARTS, ExportError
 from lightvit_mm.files import image_files
@@ -54,7 +54,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def default_path(args: argparse.Namespace) -> Path:
-    name = Path(args.config.rpartition('::')[2]).stem
+    name = config_name(args.config)
     if args.part != 'model':
         name += f'_{args.part}'
     if args.int8 is not None:
