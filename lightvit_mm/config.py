@@ -43,8 +43,8 @@ def read_config(name: str) -> Config:
     folder = _config_folder(package) if package else Path()
     path = folder / file if package else Path(name)
     expected = (
-        'Give a file, PACKAGE::CONFIG for a config of an installed package, or a folder '
-        'that tools/publish.py wrote'
+        'Give a file, PACKAGE::CONFIG for a config of an installed package, or a '
+        'folder that tools/publish.py wrote'
     )
     if path.is_dir():
         raise IsADirectoryError(f'{path} is a folder. {expected}')
