@@ -293,7 +293,7 @@ def heat_map(
     # Half a pixel more: matplotlib cuts off the fraction of a size.
     figure = Figure(figsize=((w + 0.5) / 100, (h + 0.5) / 100), dpi=100)
     canvas = FigureCanvasAgg(figure)
-    cell = figure.add_axes((0, 0, 1, 1))
+    cell = figure.add_axes((0, 0, w / (w + 0.5), h / (h + 0.5)))
     cell.set_axis_off()
     _overlay(cell, image, weights, stride, first)
     cell.set_aspect('auto')
@@ -310,6 +310,7 @@ def explain(
     kind: str,
     token: int,
     point: tuple[int, int],
+    zoom: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """Where a global token looks, and what a pixel receives.
 
@@ -321,18 +322,20 @@ def explain(
         kind: 'aggregation' or 'broadcast'.
         token: The global token, counted from 0.
         point: x and y of the pixel, which is marked.
+        zoom: Pixels of ``image`` per pixel of the network's input, on each side.
 
     Returns:
         The token's map over the image; the pixel's weights over its window, over the
         image; and the pixel's weight of each global token by name.
     """
-    column, row = (i // block.stride for i in point)
+    stride = block.stride * zoom
+    column, row = (i // stride for i in point)
     looks = getattr(block, kind)[0, :, token].mean(0)
     window, first = block.window(row, column)
     received = block.broadcast[0, :, :, row, column].mean(0).tolist()
     return (
-        heat_map(image, looks, block.stride, mark=point),
-        heat_map(image, window[0].mean(0), block.stride, first, point),
+        heat_map(image, looks, stride, mark=point),
+        heat_map(image, window[0].mean(0), stride, first, point),
         {f'token {i}': weight for i, weight in enumerate(received)},
     )
 

@@ -16,6 +16,7 @@ from ..trained import find_backbone, network_input
 
 LEAST_SCORE = 0.05  # Detections below it are never shown.
 MOST_PIXELS = 50_000_000
+SIDE = 600  # pixels to which small images are enlarged, about
 
 
 class Opened(NamedTuple):
@@ -24,13 +25,15 @@ class Opened(NamedTuple):
     Args:
         image: BGR, uint8, (h, w, 3).
         sample: Its predictions, OpenMMLab's data sample.
-        seen: What the network sees of it, RGB, uint8, (h', w', 3).
+        seen: What the network sees of it, RGB, uint8, enlarged.
+        zoom: How many times its sides are enlarged.
         blocks: The attention of each block by its name.
     """
 
     image: np.ndarray
     sample: Any
     seen: np.ndarray
+    zoom: int
     blocks: dict[str, BlockAttention]
 
 
@@ -65,7 +68,9 @@ class Explorer:
         image = picture(loaded['img'])
         sample = self.task.predict(loaded)
         seen, inputs = network_input(self.model, self.cfg, path)
-        return Opened(image, sample, picture(seen), self._attention_of(inputs))
+        zoom = max(SIDE // max(seen.shape), 1)
+        seen = picture(seen).repeat(zoom, axis=0).repeat(zoom, axis=1)
+        return Opened(image, sample, seen, zoom, self._attention_of(inputs))
 
     def _attention_of(self, inputs: Tensor) -> dict[str, BlockAttention]:
         if not self.backbone.num_tokens:

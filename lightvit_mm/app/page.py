@@ -13,22 +13,24 @@ from .explorer import LEAST_SCORE, Explorer, Opened
 
 MAPS = [('where the token looks', 'aggregation'), ('where it is read', 'broadcast')]
 HOUR = 3600  # seconds that files are kept
-# Small images fill their frame.
-CSS = '.image-frame img { width: 100%; height: 100%; object-fit: contain; }'
+# Small images fill their frame. Clicks need the true size.
+CSS = '#drawn img { width: 100%; height: 100%; object-fit: contain; }'
 
 
 def make_page(explorer: Explorer, title: str) -> gr.Blocks:
     """The page of a model."""
 
     def open_image(path: str | None):
+        if path is None:
+            return None, None, None
         try:
-            opened = explorer.open(path) if path else None
+            opened = explorer.open(path)
         except ValueError as error:
             # Gradio shows messages as HTML, and a name may contain any.
             gr.Warning(html.escape(str(error)), duration=None, title='Not shown')
-            opened = None
-        middle = [side // 2 for side in opened.seen.shape[1::-1]] if opened else None
-        return opened, middle
+            return None, None, None
+        h, w = opened.seen.shape[:2]
+        return path, opened, (w // 2, h // 2)
 
     def predictions(opened: Opened | None, score_thr: float):
         return explorer.predictions(opened, score_thr) if opened else (None, [])
@@ -36,7 +38,7 @@ def make_page(explorer: Explorer, title: str) -> gr.Blocks:
     def attention(opened: Opened | None, block: str, *choice):
         if opened is None:
             return None, None, None
-        return explain(opened.blocks[block], opened.seen, *choice)
+        return explain(opened.blocks[block], opened.seen, *choice, opened.zoom)
 
     def clicked(event: gr.SelectData):
         return event.index
@@ -50,14 +52,18 @@ def make_page(explorer: Explorer, title: str) -> gr.Blocks:
         file = gr.File(label='Image', height=130)
         with gr.Tab('Predictions'), gr.Row():
             with gr.Column(scale=3):
-                drawn = gr.Image(label='Predictions', height=560, **shown)
+                drawn = gr.Image(
+                    label='Predictions', elem_id='drawn', height=560, **shown
+                )
             with gr.Column(scale=2):
                 score_thr = gr.Slider(
                     LEAST_SCORE, 1, 0.3, step=0.01, label='Score above'
                 )
                 score_thr.visible = isinstance(explorer.task, Detection)
                 table = gr.Dataframe(headers=explorer.task.columns, interactive=False)
-        opening = file.change(open_image, file, [opened, point], **one)
+        opening = gr.on(
+            [file.upload, file.clear], open_image, file, [file, opened, point], **one
+        )
         show = dict(fn=predictions, inputs=[opened, score_thr], outputs=[drawn, table])
         opening.then(**show, **one)
         score_thr.change(**show, **one, trigger_mode='always_last')

@@ -368,11 +368,13 @@ def _check_size(path: Path, name: str, most_pixels: int | None) -> None:
     # OpenCV reads more formats, and explains what it refuses.
     except (UnidentifiedImageError, Image.DecompressionBombError):
         if most_pixels is not None:
-            raise
+            raise ValueError(
+                f'expected a JPEG, PNG or similar file of at most {most_pixels} pixels'
+            ) from None
         return
     check_fits_memory(name, BYTES_PER_PIXEL * pixels)
     if most_pixels is not None and pixels > most_pixels:
-        raise ValueError(f'{pixels} pixels, expected at most {most_pixels}')
+        raise ValueError(f'it has {pixels} pixels, expected at most {most_pixels}')
 
 
 def _fault(path: Path, error: Exception) -> str:
