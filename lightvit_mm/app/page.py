@@ -53,7 +53,7 @@ def make_page(explorer: Explorer, title: str) -> gr.Blocks:
         with gr.Tab('Predictions'), gr.Row():
             with gr.Column(scale=3):
                 drawn = gr.Image(
-                    label='Predictions', elem_id='drawn', height=560, **shown
+                    label='Predictions', elem_id='drawn', height=500, **shown
                 )
             with gr.Column(scale=2):
                 score_thr = gr.Slider(
@@ -78,13 +78,9 @@ def make_page(explorer: Explorer, title: str) -> gr.Blocks:
                 token = gr.Radio(tokens, value=0, label='Global token')
                 kind = gr.Radio(MAPS, value='aggregation', label='Map')
             with gr.Row():
-                looks = gr.Image(label='The token (click a pixel)', height=460, **shown)
-                window = gr.Image(
-                    label='What the pixel receives from its window', height=460, **shown
-                )
-                received = gr.Label(
-                    label='What it receives from the global tokens', show_heading=False
-                )
+                looks = gr.Image(label='Token: click a pixel', height=460, **shown)
+                window = gr.Image(label='Pixel: from its window', height=460, **shown)
+                received = gr.Label(label='Pixel: from the tokens', show_heading=False)
         shown = [looks, window, received]
         show = dict(
             fn=attention, inputs=[opened, block, kind, token, point], outputs=shown

@@ -178,7 +178,7 @@ def test_click_shows_what_a_pixel_receives(visit, models, photo):
     tab = visit('detector')
     tab.set_input_files('input[type=file]', photo)
     tab.get_by_role('tab', name='Attention').click()
-    looks = image(tab, 'The token')
+    looks = image(tab, 'Token: click')
     looks.wait_for()
 
     # The same weights from a model of its own.
@@ -230,7 +230,7 @@ def test_click_shows_what_a_pixel_receives(visit, models, photo):
     ):
         tab.get_by_label(label).check()
         weights = getattr(block, kind)[0, :, 2].mean(0)
-        wait(partial(is_shown, 'The token', weights))
+        wait(partial(is_shown, 'Token: click', weights))
 
 
 def test_a_bad_upload_is_a_message_on_the_page(visit, photo, capfd):
