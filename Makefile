@@ -3,6 +3,7 @@
 #   make demo        pre-train, train Mask R-CNN, print the AP table
 #   make test        run the tests
 #   make test-slow   run the tests that take longer
+#   make test-app    test the page of tools/app.py in Chromium
 #   make test-docs   run the commands of README.md and docs/ on small data
 #   make torture     kill, stop and resume training in many ways; takes long
 #   make lint        check format and style with ruff
@@ -44,7 +45,7 @@ case " $(PYTHONS) " in \
 esac
 endef
 
-.PHONY: demo test test-slow test-docs torture lint docs dist venv locks model-zoo licenses audit clean
+.PHONY: demo test test-slow test-app test-docs torture lint docs dist venv locks model-zoo licenses audit clean
 
 demo: venv
 	$(VENV)/bin/python tools/demo.py
@@ -55,7 +56,10 @@ test: venv
 test-slow: venv
 	$(PYTEST) -m 'slow and not torture'
 
-test-docs: venv
+test-app: $(VENV)/.app
+	$(PYTEST) -rs tests/app
+
+test-docs: $(VENV)/.app
 	$(PYTEST) -m commands
 
 torture: venv
@@ -91,8 +95,13 @@ endif
 	@$(VENV)/bin/python -c 'import yapf'
 	touch $@
 
+# Gradio and what drives the browser, on top of the stack.
+$(VENV)/.app: $(VENV)/.installed requirements/locks/app.txt
+	$(PIP) --only-binary :all: --no-deps --require-hashes -r requirements/locks/app.txt
+	touch $@
+
 locks: .venv-locks/.installed
-	for name in build $(LOCKED); do \
+	for name in build $(LOCKED) app; do \
 	  .venv-locks/bin/uv pip compile requirements/stacks/$$name.txt \
 	    --output-file requirements/locks/$$name.txt --quiet --upgrade --no-deps \
 	    --universal --python-version 3.10 --generate-hashes --no-annotate \
@@ -101,12 +110,12 @@ locks: .venv-locks/.installed
 
 audit: .venv-audit/.installed
 	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes \
-	  $(LOCKED:%=-r requirements/locks/%.txt)
+	  $(LOCKED:%=-r requirements/locks/%.txt) -r requirements/locks/app.txt
 
 model-zoo: venv
 	$(VENV)/bin/python tools/model_zoo.py
 
-licenses: venv
+licenses: $(VENV)/.app
 	$(VENV)/bin/python requirements/licenses.py
 
 # Small environments for lint, docs, dist, locks and audit.

@@ -1,9 +1,13 @@
 """Run the tools in new processes, as users do."""
 
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 # Load data in the main process, without the start-up time of workers.
@@ -49,3 +53,30 @@ def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         return str(s.getsockname()[1])
+
+
+@contextmanager
+def serving(command, folder, **variables):
+    """Start a server; yield its address and a function that returns its output.
+
+    At the end, it is stopped as by Ctrl+C, and has to exit with 0.
+    """
+    log = Path(folder, 'server.log')
+    with open(log, 'w') as file:
+        server = subprocess.Popen(
+            list(map(str, command)),
+            cwd=folder,
+            env=environment(**variables),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        while (match := re.search(r'http://\S+', log.read_text())) is None:
+            assert server.poll() is None, log.read_text()[-4000:]
+            time.sleep(0.2)
+        yield match[0], log.read_text
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=60) == 0, log.read_text()[-4000:]
+    finally:
+        server.kill()
+        server.wait()

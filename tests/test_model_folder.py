@@ -111,9 +111,7 @@ def test_other_sums_are_refused(folder, line):
 def test_other_folders_are_explained(tmp_path):
     with pytest.raises(CheckpointError, match='no published model: .*SHA256SUMS'):
         load(str(tmp_path))
-    with pytest.raises(
-        IsADirectoryError, match=r'that tools/publish\.py wrote'
-    ):
+    with pytest.raises(IsADirectoryError, match=r'that tools/publish\.py wrote'):
         read_config(str(tmp_path))
     assert not is_published(str(tmp_path))
 

@@ -211,7 +211,8 @@ def test_metadata(wheel):
     assert metadata['License-Expression'] == 'Apache-2.0'
     assert metadata['Description-Content-Type'] == 'text/markdown'
     assert metadata.get_payload() == (ROOT / 'README.md').read_text()
-    assert metadata.get_all('Provides-Extra') == ['hub', 'mim', 'optional', 'tests']
+    extras = ['app', 'hub', 'mim', 'optional', 'tests']
+    assert metadata.get_all('Provides-Extra') == extras
 
 
 def test_installing_never_replaces_openmmlab(wheel):
@@ -404,7 +405,7 @@ def applies(requirement, python, system, platform):
     return requirement.marker is None or requirement.marker.evaluate(environment)
 
 
-@pytest.mark.parametrize('stack', ['build', 'openmmlab', 'onedl'])
+@pytest.mark.parametrize('stack', ['build', 'openmmlab', 'onedl', 'app'])
 @pytest.mark.parametrize('python', PYTHONS)
 @pytest.mark.parametrize(
     'system', [('Linux', 'linux'), ('Darwin', 'darwin'), ('Windows', 'win32')]
@@ -421,7 +422,7 @@ def test_locks_have_the_pins(stack, python, system):
     assert all(re.fullmatch(r'[\w-]+==[\w.]+', pin) for pin in pins)
 
 
-@pytest.mark.parametrize('stack', ['build', 'openmmlab', 'onedl'])
+@pytest.mark.parametrize('stack', ['build', 'openmmlab', 'onedl', 'app'])
 def test_each_locked_package_has_hashes_and_no_address(stack):
     for requirement, hashes in read_lock(stack):
         assert hashes, requirement
@@ -462,10 +463,10 @@ def test_page_lists_the_license_of_each_pinned_package():
     updated = runpy.run_path(str(ROOT / 'requirements/licenses.py'))['update']
     page = (ROOT / 'docs/licenses.md').read_text()
     assert updated(page) == page
-    names = re.findall(r'^\| (\S+) \| [\d.]+ \| \S', page, re.MULTILINE)
+    names = re.findall(r'^\| (\S+) \| \d[\w.]* \| \S', page, re.MULTILINE)
     pins = {
         requirement.name
-        for stack in ('openmmlab', 'onedl')
+        for stack in ('openmmlab', 'onedl', 'app')
         for requirement in read_pins(ROOT / f'requirements/stacks/{stack}.txt')
     }
     assert sorted(names) == sorted(pins)

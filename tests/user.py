@@ -67,6 +67,7 @@ OPTIONS = {
     'analysis/benchmark.py': '--rounds 1 --batch-size 1 --runtime eager',
     # Random weights find nothing with more certainty.
     'predict.py': '--score-thr 0',
+    'app.py': '--port $PORT',
 }
 
 

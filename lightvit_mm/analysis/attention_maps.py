@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 from ..files import PathLike
 from ..models import LightViT
 from ..models.layers import HW, split_heads
-from ..models.lightvit import LightViTBlock
+from ..models.lightvit import LightViTBlock, LocalGlobalAttention
 from ..trained import InferenceError, find_backbone, network_input
 
 TOKENS_PER_ROW = 8
@@ -43,6 +45,8 @@ class BlockAttention:
             corner of the image and may exceed it at the bottom and right.
         aggregation: Weights (B, heads, T, H, W) that sum to 1 over H and W.
         broadcast: Weights (B, heads, T, H, W) that sum to 1 over T.
+        attn: The attention of the block.
+        tokens: Its input (B, T + H * W, C).
     """
 
     stage: int
@@ -50,6 +54,8 @@ class BlockAttention:
     stride: int
     aggregation: Tensor
     broadcast: Tensor
+    attn: nn.Module
+    tokens: Tensor
 
     @property
     def layer(self) -> str:
@@ -60,6 +66,38 @@ class BlockAttention:
     def name(self) -> str:
         """The block in words, such as 'stage 3, block 6'."""
         return f'stage {self.stage}, block {self.block}'
+
+    @torch.no_grad()
+    def window(self, row: int, column: int) -> tuple[Tensor, HW]:
+        """What an image token receives from the tokens of its window (Eq. 1).
+
+        Args:
+            row: Row of the token in the map.
+            column: Its column.
+
+        Returns:
+            Weights (B, heads, S, S) that sum to 1, and row and column of the first
+            token of the window, which may exceed the map at the bottom and right.
+            With ``window_size=None``, the window is the whole map.
+        """
+        image = self.tokens[:, self.attn.num_tokens :].unflatten(
+            1, self.aggregation.shape[3:]
+        )
+        top, left, bias = 0, 0, 0
+        if isinstance(self.attn, LocalGlobalAttention):
+            S = self.attn.window_size
+            top, left = row // S * S, column // S * S
+            image = image[:, top : top + S, left : left + S]
+            _, H, W, _ = image.shape
+            image = F.pad(image, (0, 0, 0, S - W, 0, S - H))
+            bias = self.attn.position_bias()
+        size = image.shape[1:3]
+        q, k, _ = split_heads(
+            self.attn.qkv(image.flatten(1, 2)), self.attn.num_heads, 3
+        )
+        scores = q * q.shape[-1] ** -0.5 @ k.mT + bias
+        token = (row - top) * size[1] + column - left
+        return scores[:, :, token].softmax(dim=-1).unflatten(2, size), (top, left)
 
 
 @torch.no_grad()
@@ -113,7 +151,7 @@ def global_attention_maps(backbone: LightViT, images: Tensor) -> list[BlockAtten
                 qkv, seen[attn.kv_global][1], attn.num_heads, attn.num_tokens, hw
             )
             stride = backbone.stem_stride * 2**i
-            maps.append(BlockAttention(i + 1, j + 1, stride, *weights))
+            maps.append(BlockAttention(i + 1, j + 1, stride, *weights, attn, x))
     return maps
 
 
@@ -210,19 +248,96 @@ def _grid(
 
 def _draw_cell(cell: Axes, image: np.ndarray, weights: Tensor, stride: int) -> None:
     """Draw a map (H, W), which may exceed the image (h, w, 3), over the image."""
+    least, greatest = weights.aminmax()
+    _overlay(cell, image, weights, stride)
+    cell.set_xlabel(f'{least:.3g} – {greatest:.3g}', fontsize=6)
+
+
+def _overlay(
+    cell: Axes, image: np.ndarray, weights: Tensor, stride: int, first: HW = (0, 0)
+) -> None:
     h, w = image.shape[:2]
     H, W = weights.shape
-    least, greatest = weights.aminmax()
+    top, left = (i * stride - 0.5 for i in first)
     cell.imshow(image)
     cell.imshow(
         weights.float().cpu().numpy(),
         cmap='jet',
         alpha=0.5,
         interpolation='bilinear',
-        extent=(-0.5, W * stride - 0.5, H * stride - 0.5, -0.5),
+        extent=(left, left + W * stride, top + H * stride, top),
     )
     cell.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
-    cell.set_xlabel(f'{least:.3g} – {greatest:.3g}', fontsize=6)
+
+
+def heat_map(
+    image: np.ndarray,
+    weights: Tensor,
+    stride: int,
+    first: HW = (0, 0),
+    mark: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """An image of the same size with a map drawn over it.
+
+    Args:
+        image: RGB, uint8, (h, w, 3).
+        weights: A map (H, W), which may exceed the image.
+        stride: Pixels between the tokens of the map.
+        first: Row and column, in tokens, of the map's first token in the image.
+        mark: x and y of a pixel to mark with a cross.
+
+    Returns:
+        RGB, uint8, (h, w, 3).
+    """
+    h, w = image.shape[:2]
+    # Half a pixel more: matplotlib cuts off the fraction of a size.
+    figure = Figure(figsize=((w + 0.5) / 100, (h + 0.5) / 100), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    cell = figure.add_axes((0, 0, w / (w + 0.5), h / (h + 0.5)))
+    cell.set_axis_off()
+    _overlay(cell, image, weights, stride, first)
+    cell.set_aspect('auto')
+    if mark is not None:
+        for colour, width in (('black', 4), ('white', 2)):
+            cell.plot(*mark, '+', color=colour, markersize=16, markeredgewidth=width)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def explain(
+    block: BlockAttention,
+    image: np.ndarray,
+    kind: str,
+    token: int,
+    point: tuple[int, int],
+    zoom: int = 1,
+) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """Where a global token looks, and what a pixel receives.
+
+    All weights are means over the heads, for the first image of the batch.
+
+    Args:
+        block: The attention.
+        image: The image as prepared for the network, RGB, uint8, (h, w, 3).
+        kind: 'aggregation' or 'broadcast'.
+        token: The global token, counted from 0.
+        point: x and y of the pixel, which is marked.
+        zoom: Pixels of ``image`` per pixel of the network's input, on each side.
+
+    Returns:
+        The token's map over the image; the pixel's weights over its window, over the
+        image; and the pixel's weight of each global token by name.
+    """
+    stride = block.stride * zoom
+    column, row = (i // stride for i in point)
+    looks = getattr(block, kind)[0, :, token].mean(0)
+    window, first = block.window(row, column)
+    received = block.broadcast[0, :, :, row, column].mean(0).tolist()
+    return (
+        heat_map(image, looks, stride, mark=point),
+        heat_map(image, window[0].mean(0), stride, first, point),
+        {f'token {i}': weight for i, weight in enumerate(received)},
+    )
 
 
 def visualize(

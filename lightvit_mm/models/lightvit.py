@@ -180,11 +180,11 @@ class LocalGlobalAttention(nn.Module):
         # (B, N', 3C) -> (B * windows, S², 3C) -> three of (B * windows, heads, S², d)
         windows = qkv.reshape(B * (N // area), area, C3)
         q, k, v = split_heads(windows, self.num_heads, 3)
-        out = merge_heads(attention(q, k, v, self._position_bias()))
+        out = merge_heads(attention(q, k, v, self.position_bias()))
         # (B * windows, S², C) -> (B, N', C)
         return out.reshape(B, N, C3 // 3)
 
-    def _position_bias(self) -> Tensor:
+    def position_bias(self) -> Tensor:
         """Bias of each pair of tokens in a window, (1, heads, S², S²)."""
         bias = self.relative_position_bias_table[self.relative_position_index]
         area = self.window_size**2

@@ -121,9 +121,13 @@ class ImageReader:
         has_warned = False
         for name, path in self.paths.items():
             try:
-                loaded = _read(path, self.load)
+                loaded = read_image(path, self.load, lines([str(path)]))
             except ValueError as error:
-                self.damaged.add(name, error)
+                hint = (
+                    'replace or remove it, or add --skip-bad. The results of the '
+                    'images before it are drawn, but not in the JSON file'
+                )
+                self.damaged.add(name, ValueError(f'{error}: {hint}'))
                 continue
             if not has_warned:
                 has_warned = _warn_if_dark(path, loaded['img'])
@@ -330,14 +334,22 @@ def _is_safe_to_open(path: Path) -> bool:
     return path.is_file()
 
 
-def _read(path: Path, load: Compose) -> dict:
+def read_image(
+    path: Path, load: Compose, name: str, most_pixels: int | None = None
+) -> dict:
     """What the loader returns for an image.
+
+    Args:
+        path: The file.
+        load: The loader of a config.
+        name: What the error calls the image.
+        most_pixels: Refuse larger images, and those whose size Pillow cannot read.
 
     Raises:
         ValueError: If the image cannot be read.
     """
     try:
-        _check_fits_memory(path)
+        _check_size(path, name, most_pixels)
         loaded = load(dict(img_path=str(path), img_id=0))
         fault = 'is damaged' if loaded is None or is_cut_short(path) else None
     # Each decoder raises its own exceptions.
@@ -345,22 +357,24 @@ def _read(path: Path, load: Compose) -> dict:
         # The error of mmcv's loader, without the path that compat adds.
         fault = _fault(path, error.__cause__ or error)
     if fault is not None:
-        raise ValueError(
-            f'The image {lines([str(path)])} {fault}: replace or remove it, or add '
-            '--skip-bad. The results of the images before it are drawn, but not in the '
-            'JSON file'
-        )
+        raise ValueError(f'The image {name} {fault}')
     return loaded
 
 
-def _check_fits_memory(path: Path) -> None:
+def _check_size(path: Path, name: str, most_pixels: int | None) -> None:
     try:
         with Image.open(path) as header:
             pixels = header.width * header.height
     # OpenCV reads more formats, and explains what it refuses.
     except (UnidentifiedImageError, Image.DecompressionBombError):
+        if most_pixels is not None:
+            raise ValueError(
+                f'expected a JPEG, PNG or similar file of at most {most_pixels} pixels'
+            ) from None
         return
-    check_fits_memory(path, BYTES_PER_PIXEL * pixels)
+    check_fits_memory(name, BYTES_PER_PIXEL * pixels)
+    if most_pixels is not None and pixels > most_pixels:
+        raise ValueError(f'it has {pixels} pixels, expected at most {most_pixels}')
 
 
 def _fault(path: Path, error: Exception) -> str:

@@ -11,9 +11,7 @@ from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
 from .. import __version__
-from ..config import check_installed
 from ..files import PathLike, written_whole
-from ..trained import image_pipeline, load_trained, pipeline_of
 from .media import (
     Damaged,
     TooLarge,
@@ -23,9 +21,8 @@ from .media import (
     picture,
 )
 from .sources import find_sources
-from .tasks import make_task
+from .tasks import load_task
 
-LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
 FILE = 'predictions.json'
 
 
@@ -74,12 +71,9 @@ def predict(
     if not 0 <= score_thr <= 1:
         raise ValueError(f'score_thr={score_thr} should be between 0 and 1')
     sources = find_sources(paths, out)
-    _check_config(cfg)
-    model = load_trained(cfg, checkpoint, device)
-    load, prepare = image_pipeline(cfg)
+    task, load = load_task(cfg, checkpoint, score_thr, device)
     damaged = Damaged(skip_bad)
     readers = open_readers(sources, load, damaged)
-    task = make_task(model, cfg, prepare, score_thr)
 
     _make_folder(out)
     # An old file would describe pictures that are replaced now.
@@ -87,7 +81,7 @@ def predict(
     progress = ProgressBar(sum(map(len, readers)), file=sys.stderr)
     try:
         with written_whole(out / FILE) as draft, open(draft, 'w') as file:
-            coco = CocoStream(file, model.dataset_meta['classes'])
+            coco = CocoStream(file, task.classes)
             for reader in readers:
                 with open_writer(reader, out) as writer:
                     for name, loaded in reader:
@@ -164,17 +158,6 @@ class CocoStream:
         self.file.write(
             f'\n],\n"images": [\n{images}\n],\n"info": {json.dumps(info)}}}\n'
         )
-
-
-def _check_config(cfg: Config) -> None:
-    scope = cfg.get('default_scope')
-    if scope not in LIBRARIES:
-        raise ValueError(
-            f'default_scope={scope!r} of the config should be '
-            f'one of {", ".join(LIBRARIES)}'
-        )
-    check_installed(scope)
-    pipeline_of(cfg)
 
 
 def _make_folder(out: Path) -> None:

@@ -4,7 +4,7 @@ A sample is what a model returns for an image: OpenMMLab's data sample, on the
 CPU.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import mmcv
 import numpy as np
@@ -14,8 +14,11 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from ..config import check_installed
+from ..files import PathLike
+from ..trained import image_pipeline, load_trained, pipeline_of
 from .labels import keep_labels_inside
 
+LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
 TOP = 5  # classes listed for an image
 # Pictures of a classification are enlarged until the shorter side has SIDE pixels or
 # the longer side has LONGEST.
@@ -32,18 +35,36 @@ class Task:
         prepare: The transforms of the test pipeline after the loader.
     """
 
+    columns: ClassVar = ['class', 'score']
+
     def __init__(self, inferencer: Any, prepare: Compose) -> None:
         self.inferencer = inferencer
         self.prepare = prepare
+        self.classes = inferencer.model.dataset_meta['classes']
 
     def predict(self, loaded: dict) -> Any:
         """The sample of an image, from what the loader returned."""
         batch = pseudo_collate([self.prepare(loaded)])
         return self.inferencer.forward(batch)[0].cpu()
 
+    def above(self, sample: Any, score_thr: float) -> Any:
+        """The sample without the detections whose score is not above."""
+        return sample
+
     def annotations(self, sample: Any) -> list[dict]:
         """The annotations for :meth:`lightvit_mm.predict.predict.CocoStream.add`."""
         raise NotImplementedError
+
+    def rows(self, sample: Any) -> list[list[str]]:
+        """One row of text per annotation, with the columns ``columns``."""
+        return [
+            [self.classes[found['category_id']], *self._describe(found, sample)]
+            for found in self.annotations(sample)
+        ]
+
+    def _describe(self, annotation: dict, sample: Any) -> list[str]:
+        """The columns of an annotation after its class."""
+        return [f'{annotation["score"]:.3f}']
 
     def draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
         """The image, BGR, uint8, (h, w, 3), with its sample drawn in it."""
@@ -102,6 +123,8 @@ class Detection(Task):
         score_thr: Detections are kept if their score is above.
     """
 
+    columns: ClassVar = ['class', 'score', 'x, y, width, height']
+
     def __init__(self, inferencer: Any, prepare: Compose, score_thr: float) -> None:
         super().__init__(inferencer, prepare)
         self.score_thr = score_thr
@@ -109,11 +132,13 @@ class Detection(Task):
 
     def predict(self, loaded: dict) -> Any:
         """The sample of an image, without the detections of low score."""
-        sample = super().predict(loaded)
+        return self.above(super().predict(loaded), self.score_thr)
+
+    def above(self, sample: Any, score_thr: float) -> Any:
+        """The sample without the detections whose score is not above."""
         found = sample.pred_instances
         # The same comparison as in the visualizer.
-        sample.pred_instances = found[found.scores > self.score_thr]
-        return sample
+        return sample.new(pred_instances=found[found.scores > score_thr])
 
     def annotations(self, sample: Any) -> list[dict]:
         """One annotation per detection, with its mask as RLE if there is one."""
@@ -139,6 +164,10 @@ class Detection(Task):
                 annotation.update(segmentation=rle, area=int(area(rle)))
         return annotations
 
+    def _describe(self, annotation: dict, sample: Any) -> list[str]:
+        box = ', '.join(f'{value:.0f}' for value in annotation['bbox'])
+        return [*super()._describe(annotation, sample), box]
+
     def _draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
         return self.inferencer.visualize(
             [image], [sample], return_vis=True, pred_score_thr=self.score_thr
@@ -148,11 +177,12 @@ class Detection(Task):
 class Segmentation(Task):
     """Finds the class of each pixel."""
 
+    columns: ClassVar = ['class', 'share of the image']
+
     def __init__(self, inferencer: Any, prepare: Compose) -> None:
         super().__init__(inferencer, prepare)
         keep_labels_inside(inferencer.visualizer)
-        num_classes = len(inferencer.model.dataset_meta['classes'])
-        self.dtype = np.uint8 if num_classes <= 256 else np.uint16
+        self.dtype = np.uint8 if len(self.classes) <= 256 else np.uint16
 
     def mask(self, sample: Any) -> np.ndarray:
         """The class of each pixel (h, w), uint8 or, for many classes, uint16."""
@@ -177,6 +207,9 @@ class Segmentation(Task):
             )
         return annotations
 
+    def _describe(self, annotation: dict, sample: Any) -> list[str]:
+        return [f'{annotation["area"] / self.mask(sample).size:.1%}']
+
     def _draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
         # Without the names: the original sorts all pixels of a class in Python, which
         # takes ten times as long as the network.
@@ -196,6 +229,35 @@ class Segmentation(Task):
                 bboxes=dict(facecolor=(red, green, blue), edgecolor='black', pad=2),
             )
         return visualizer.get_image()
+
+
+def load_task(
+    cfg: Config, checkpoint: PathLike, score_thr: float, device: str = 'cpu'
+) -> tuple[Task, Compose]:
+    """The task of a config and a checkpoint, and the transform that loads an image.
+
+    Args:
+        cfg: Config of mmpretrain, mmdet or mmseg.
+        checkpoint: File or address, such as lightvit://tiny-in1k.
+        score_thr: As for :class:`Detection`.
+        device: Device of the model.
+
+    Raises:
+        ValueError: If the checkpoint or the config cannot be used.
+        OSError: If a file is missing.
+        ModuleNotFoundError: If a package is missing.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in LIBRARIES:
+        raise ValueError(
+            f'default_scope={scope!r} of the config should be '
+            f'one of {", ".join(LIBRARIES)}'
+        )
+    check_installed(scope)
+    pipeline_of(cfg)
+    model = load_trained(cfg, checkpoint, device)
+    load, prepare = image_pipeline(cfg)
+    return make_task(model, cfg, prepare, score_thr), load
 
 
 def make_task(

@@ -16,10 +16,13 @@ from lightvit_mm import LightViT
 from lightvit_mm.analysis import attention_maps
 from lightvit_mm.analysis.attention_maps import (
     AttentionMapError,
+    BlockAttention,
     draw_attention,
     global_attention_maps,
+    heat_map,
     visualize,
 )
+from lightvit_mm.models.lightvit import LocalGlobalAttention
 from lightvit_mm.trained import load_trained, network_input
 from lightvit_mm.weights import RELEASED
 
@@ -102,6 +105,41 @@ def test_maps_sum_to_one(backbone):
         torch.testing.assert_close(
             block.broadcast.sum(dim=2), torch.ones(2, heads, *shape[3:])
         )
+
+
+@pytest.mark.parametrize('hw', [(9, 10), (7, 14)])
+def test_window_weights_equal_the_local_attention(hw):
+    """The values that they weigh give what the network computes (Eq. 1)."""
+    torch.manual_seed(0)
+    attn = LocalGlobalAttention(16, 4, 3, 7).double()
+    sharpen(attn)
+    torch.nn.init.normal_(attn.relative_position_bias_table)
+    H, W = hw
+    x = torch.randn(2, 3 + H * W, 16).double()
+    block = BlockAttention(1, 1, 8, *2 * [torch.zeros(2, 4, 3, H, W)], attn, x)
+    padded = torch.zeros(2, 14, 14, 16).double()
+    padded[:, :H, :W] = x[:, 3:].view(2, H, W, 16)
+    for row, column, first in ((2, 3, (0, 0)), (H - 1, W - 1, (H // 8 * 7, 7))):
+        weights, found = block.window(row, column)
+        assert found == first and weights.shape == (2, 4, 7, 7)
+        top, left = first
+        window = padded[:, top : top + 7, left : left + 7].flatten(1, 2)
+        weighed = torch.einsum(
+            'bhn,bnhd->bhd',
+            weights.flatten(2),
+            attn.qkv(window)[..., 32:].view(2, 49, 4, 4),
+        )
+        output = attn._local_attention(attn.qkv(window))
+        index = (row - top) * 7 + column - left
+        torch.testing.assert_close(weighed.flatten(1), output[:, index])
+
+
+def test_without_windows_a_pixel_receives_from_the_whole_map():
+    model = LightViT(ARCH, window_size=None, out_indices=(0, 1)).eval()
+    block = global_attention_maps(model, torch.randn(1, 3, 57, 70))[0]
+    weights, first = block.window(5, 6)
+    assert weights.shape == (1, 2, 8, 9) and first == (0, 0)
+    torch.testing.assert_close(weights.sum(dim=(2, 3)), torch.ones(1, 2))
 
 
 @pytest.mark.parametrize(
@@ -195,6 +233,27 @@ def test_many_tokens_fill_several_rows(tmp_path):
     ys, xs = spot.nonzero()
     assert 0.5 < ys.min() / height < ys.max() / height < 0.75
     assert 2 / 9 < xs.min() / width < xs.max() / width < 3 / 9
+
+
+@pytest.mark.parametrize('hw', [(29, 58), (60, 100)])
+def test_a_heat_map_has_the_pixels_of_its_image(hw):
+    image = np.random.RandomState(0).randint(0, 256, (*hw, 3), np.uint8)
+    weights = torch.zeros(2, 2)
+    weights[0, 1] = 1
+    # A map of 20 x 20 pixels that starts at row 10 and column 20.
+    drawn = heat_map(image, weights, 10, first=(1, 2))
+    assert drawn.shape == image.shape
+    # Outside of the map, the image; matplotlib rounds.
+    change = np.abs(drawn.astype(int) - image).max(axis=2)
+    inside = np.zeros(hw, bool)
+    inside[10:30, 20:40] = True
+    assert change[~inside].max() <= 1 and change[inside].mean() > 20
+    blue, red = drawn[22:28, 22:28].mean((0, 1)), drawn[12:18, 32:38].mean((0, 1))
+    assert blue.argmax() == 2 and red.argmax() == 0
+    marked = heat_map(image, weights, 10, (1, 2), mark=(45, 15))
+    ys, xs = (marked != drawn).any(axis=2).nonzero()
+    assert (ys.min() + ys.max()) / 2 == pytest.approx(15, abs=1)
+    assert (xs.min() + xs.max()) / 2 == pytest.approx(45, abs=1)
 
 
 # The tool, with models of the three libraries

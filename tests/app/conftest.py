@@ -1,0 +1,34 @@
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ..predict.models import FRUITS, classifier, detector, save, segmentor
+from ..saved import sharpen
+
+
+@pytest.fixture(scope='package')
+def models(tmp_path_factory):
+    """A folder with config.py and model.pth for each task, and an image."""
+    for module in ('mmdet', 'mmpretrain', 'mmseg', 'pycocotools'):
+        pytest.importorskip(module)
+    folders = {}
+    for make in (classifier, detector, segmentor):
+        folder = folders[make.__name__] = tmp_path_factory.mktemp(make.__name__)
+        save(make(), folder, dataset_meta=dict(classes=FRUITS))
+        # Attention as far from uniform as that of a trained model.
+        content = torch.load(folder / 'model.pth', weights_only=False)
+        holder = SimpleNamespace(named_parameters=content['state_dict'].items)
+        sharpen(holder)
+        torch.save(content, folder / 'model.pth')
+    return folders
+
+
+@pytest.fixture
+def photo(tmp_path):
+    coarse = np.random.RandomState(0).randint(0, 256, (9, 9, 3), np.uint8)
+    path = tmp_path / 'photo.png'
+    cv2.imwrite(str(path), cv2.resize(coarse, (150, 83), interpolation=cv2.INTER_CUBIC))
+    return path

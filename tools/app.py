@@ -1,0 +1,48 @@
+"""Try a trained classifier, detector or segmentor in the browser.
+
+Drop an image on the page to see what the model predicts, and where its global tokens
+look (paper, Figure 4). Ctrl+C ends the program.
+"""
+
+import argparse
+from pathlib import Path
+
+from lightvit_mm import cli
+from lightvit_mm.config import check_installed
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    cli.add_config(parser)
+    parser.add_argument(
+        'checkpoint', help='checkpoint file or address, such as lightvit://tiny-in1k'
+    )
+    parser.add_argument(
+        '--host',
+        default='127.0.0.1',
+        help='address to listen on; 0.0.0.0 lets everyone in your network use the '
+        'page; default %(default)s',
+    )
+    parser.add_argument(
+        '--port', type=int, help='default: the first free one from 7860 on'
+    )
+    cli.add_device(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with cli.short_errors():
+        check_installed('gradio')
+        from lightvit_mm.app.explorer import Explorer
+        from lightvit_mm.app.page import make_page, serve
+
+        explorer = Explorer(cli.read_config(args), args.checkpoint, args.device)
+        page = make_page(explorer, title=Path(args.config).stem)
+        address = serve(page, args.host, args.port)
+    print(f'Open {address} in a browser; Ctrl+C ends the program.', flush=True)
+    page.block_thread()
+
+
+if __name__ == '__main__':
+    main()
