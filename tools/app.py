@@ -5,18 +5,15 @@ look (paper, Figure 4). Ctrl+C ends the program.
 """
 
 import argparse
-from pathlib import Path
 
 from lightvit_mm import cli
-from lightvit_mm.config import check_installed
+from lightvit_mm.config import check_installed, config_name
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_config(parser)
-    parser.add_argument(
-        'checkpoint', help='checkpoint file or address, such as lightvit://tiny-in1k'
-    )
+    cli.add_checkpoint(parser)
     parser.add_argument(
         '--host',
         default='127.0.0.1',
@@ -27,7 +24,7 @@ def parse_args() -> argparse.Namespace:
         '--port', type=int, help='default: the first free one from 7860 on'
     )
     cli.add_device(parser)
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:
@@ -37,8 +34,9 @@ def main() -> None:
         from lightvit_mm.app.explorer import Explorer
         from lightvit_mm.app.page import make_page, serve
 
-        explorer = Explorer(cli.read_config(args), args.checkpoint, args.device)
-        page = make_page(explorer, title=Path(args.config).stem)
+        cfg = cli.read_config(args)
+        explorer = Explorer(cfg, cli.checkpoint_of(args, cfg), args.device)
+        page = make_page(explorer, title=config_name(args.config))
         address = serve(page, args.host, args.port)
     print(f'Open {address} in a browser; Ctrl+C ends the program.', flush=True)
     page.block_thread()
