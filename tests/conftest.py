@@ -3,6 +3,7 @@ import random
 import runpy
 import sys
 import tempfile
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,16 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def new_run(monkeypatch):
+    """A process has one run, and so one log file and one visualizer."""
+    from mmengine.logging import MMLogger
+    from mmengine.visualization import Visualizer
+
+    for manager in (MMLogger, Visualizer):
+        monkeypatch.setattr(manager, '_instance_dict', OrderedDict())
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ def write_images(folder: Path) -> None:
     coarse = np.random.RandomState(0).randint(0, 256, (7, 9, 3), np.uint8)
     Image.fromarray(coarse).resize((119, 83)).save(folder / 'photo.png')
     (folder / 'text.png').write_text('This is not an image.')
+    (folder / 'text.pth').write_text('This is no checkpoint.')
     (folder / 'empty.png').touch()
 
 

@@ -6,7 +6,6 @@ import re
 import runpy
 import shutil
 import sys
-from collections import OrderedDict
 from pathlib import Path
 
 import cv2
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import MMLogger
-from mmengine.visualization import Visualizer
 
 from lightvit_mm import cli, errors
 from lightvit_mm.config import read_config
@@ -80,16 +78,13 @@ def template(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(template, tmp_path, monkeypatch):
+def folder(template, tmp_path, monkeypatch, new_run):
     """A copy of the template, which is the current folder."""
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     # It asks compilers for their versions, which takes a second.
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
-    # A process has one run, and so one log file and one visualizer.
-    monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
-    monkeypatch.setattr(Visualizer, '_instance_dict', OrderedDict())
     yield tmp_path
     sys.modules.pop('users_module', None)
 

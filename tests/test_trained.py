@@ -104,7 +104,7 @@ def test_backbone_is_found_in_submodules():
         (
             'model["backbone"]["num_tokens"] = 5',
             'model.pth',
-            "checkpoint model.pth .* not fit this LightViT .*'global_token is",
+            r'checkpoint model.pth .* have 3 .*: set model\.backbone\.num_tokens=3$',
         ),
         (
             'model["head"]["num_classes"] = 5',

@@ -384,7 +384,7 @@ def test_tool_reports_a_model_without_global_tokens(folder, tool):
 @pytest.mark.parametrize(
     'change, checkpoint, message',
     [
-        ('', 'text.png', 'checkpoint text.png cannot be used'),
+        ('', 'text.pth', 'checkpoint text.pth cannot be used'),
         ('test_dataloader = None', 'model.pth', 'no test_dataloader.dataset.pipe'),
     ],
 )

@@ -22,6 +22,7 @@ from .. import small
 from ..processes import free_port
 
 pytest.importorskip('mmpretrain')
+pytestmark = pytest.mark.usefixtures('new_run')
 
 TEST = Path(__file__).parents[2] / 'tools/test.py'
 
