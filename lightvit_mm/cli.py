@@ -52,9 +52,9 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """Add the config and ``--cfg-options``, which override its settings."""
     parser.add_argument(
         'config',
-        help='config file, config of an installed package, such as '
-        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py, or published model: its '
-        'folder or hf://OWNER/NAME',
+        help='config file; config of an installed package, such as '
+        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py; or published model (its '
+        'folder or hf://OWNER/NAME)',
     )
     parser.add_argument(
         '--cfg-options',
@@ -81,7 +81,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add the checkpoint, by default the published weights of the config.
+    """Add the checkpoint, which defaults to the published weights of the config.
 
     Parse with ``parse_intermixed_args``: before Python 3.13, ``parse_args`` misses an
     optional file after an option.
@@ -89,8 +89,8 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='checkpoint file, address such as lightvit://tiny-in1k, or published '
-        'model: its folder or hf://OWNER/NAME; default: the published weights of the '
+        help='checkpoint file; address, such as lightvit://tiny-in1k; or published '
+        'model (its folder or hf://OWNER/NAME); default: the published weights of the '
         'config, which docs/model_zoo.md lists',
     )
 
@@ -120,7 +120,7 @@ def parse_sources(parser: argparse.ArgumentParser) -> argparse.Namespace:
     if not is_source(given[0]):
         args.checkpoint, *args.paths = given
     if not args.paths:
-        parser.error(f'{args.checkpoint} is no image: name one after the checkpoint')
+        parser.error(f'{args.checkpoint} is not an image: add one after the checkpoint')
     return args
 
 
@@ -159,7 +159,7 @@ def run_config(args: argparse.Namespace, needed: Sequence[str] = ()) -> Config:
 
     Args:
         args: Arguments of :func:`add_run_arguments`.
-        needed: The settings that the run cannot do without.
+        needed: The settings that the run requires.
 
     Raises:
         OSError: If there is no such config, or a file of your own data is missing.
@@ -177,7 +177,7 @@ def run_config(args: argparse.Namespace, needed: Sequence[str] = ()) -> Config:
     missing = [name for name in needed if cfg.get(name) is None]
     if missing:
         raise ValueError(
-            f'{args.config} has no {", ".join(missing)}: name a complete config, not a '
+            f'{args.config} has no {", ".join(missing)}: give a complete config, not a '
             'base config'
         )
     config.check_class_weights(cfg)

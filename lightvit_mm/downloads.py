@@ -26,7 +26,7 @@ SUMS_SUFFIX = '.sums.json'
 
 # Files on these hosts have unique names, and users may already have them.
 _OWN_NAMES = ('download.openmmlab.com', 'download.pytorch.org')
-# More than the pages have that servers send in place of a file.
+# Larger than the web pages that servers send in place of a file.
 _PAGE_BYTES = 2**18
 
 
@@ -60,12 +60,12 @@ def check_content(path: Path, expected: Sums) -> None:
 
     Raises:
         OSError: If it cannot be read.
-        CheckpointError: If it is damaged or another file.
+        CheckpointError: If it is damaged or a different file.
     """
     found = sums_of(path)
     if found != expected:
         raise CheckpointError(
-            f'{path.name} is damaged or another file: expected {expected.length} '
+            f'{path.name} is damaged or a different file: expected {expected.length} '
             f'bytes with sha256 {expected.sha256}, found {found.length} bytes with '
             f'sha256 {found.sha256}'
         )
@@ -85,11 +85,11 @@ def fetch(
 
     Args:
         sources: Its addresses. The next one is tried if one fails.
-        path: Where the download is kept. It is replaced if it is damaged. What
-            cannot be read is not kept.
+        path: Where the download is kept. It is replaced if it is damaged. A
+            download that cannot be read is not kept.
         map_location: As for ``torch.load``.
         progress: Whether to show a progress bar.
-        sums: Of the file, if they are known before the first download.
+        sums: Sums of the file, if known before the first download.
 
     Returns:
         What was saved, as of :func:`lightvit_mm.safe_load.read`.
@@ -247,7 +247,7 @@ def load_url(
     map_location: MapLocation | None = None,
     progress: bool = True,
 ) -> Any:
-    """Stands for ``torch.hub.load_state_dict_from_url``.
+    """Replaces ``torch.hub.load_state_dict_from_url``.
 
     Each address has its own folder, because torch.hub confuses files of the same
     name. Files of OpenMMLab and PyTorch have unique names and stay where torch.hub
@@ -263,12 +263,12 @@ def load_url(
         What was saved, as of :func:`lightvit_mm.safe_load.read`.
 
     Raises:
-        CheckpointError: As for :func:`fetch`, or if it is not an address.
+        CheckpointError: As for :func:`fetch`, or if it is not a valid address.
     """
     try:
         address = urlparse(url)
     except ValueError as error:
-        raise CheckpointError(f'{url} is not an address: {error}') from error
+        raise CheckpointError(f'{url} is not a valid address: {error}') from error
     name = os.path.basename(address.path)
     if name in ('', '.', '..'):
         raise CheckpointError(f'{url} should end in the name of a checkpoint')

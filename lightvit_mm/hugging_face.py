@@ -22,7 +22,7 @@ def split(address: str) -> tuple[str, str | None]:
         OWNER/NAME and the revision, None if there is none.
 
     Raises:
-        ValueError: If it is no such address.
+        ValueError: If the address has another form.
     """
     match = re.fullmatch(rf'{PREFIX}([^/@\s]+/[^/@\s]+)(?:@(\S+))?', address)
     if match is None:
@@ -40,11 +40,11 @@ def download(address: str, files: Sequence[str]) -> Path:
         files: Their names.
 
     Returns:
-        The folder with the files that the repository has.
+        The folder with those of the files that the repository has.
 
     Raises:
         ModuleNotFoundError: If huggingface_hub or safetensors is missing.
-        ValueError: If it is no such address.
+        ValueError: If the address has another form.
         CheckpointError: If the repository cannot be downloaded.
     """
     repository, revision = split(address)

@@ -44,10 +44,10 @@ def parse(text: str | bytes, path: Path) -> dict:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     settings[name] = ast.literal_eval(_DictCalls().visit(value))
                 case _:
-                    raise ValueError(f'line {statement.lineno} is no assignment')
+                    raise ValueError(f'line {statement.lineno} is not an assignment')
     # Deep nesting raises the last two.
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _refusal(path, f'it is not only values ({error})') from error
+        raise _refusal(path, f'it contains more than values ({error})') from error
     return settings
 
 
@@ -95,13 +95,11 @@ def check(settings: dict, path: Path) -> None:
         else:
             continue
         if not is_known:
-            raise _refusal(
-                path, f'{key}={value!r} names nothing in {", ".join(LIBRARIES)}'
-            )
+            raise _refusal(path, f'{key}={value!r} is not from {", ".join(LIBRARIES)}')
 
 
 def is_inert(name: str, scope: str | None) -> bool:
-    """Whether mmengine executes no foreign code for a name.
+    """Whether mmengine executes no code outside of :data:`LIBRARIES` for a name.
 
     Args:
         name: Value of ``type``.
@@ -121,7 +119,7 @@ def is_inert(name: str, scope: str | None) -> bool:
 
 
 def registered(library: str) -> dict[str, Any]:
-    """Whatever a library has registered, by its name."""
+    """Everything that a library has registered, by name."""
     found = {}
     for registry in vars(import_module(f'{library}.registry')).values():
         if isinstance(registry, Registry) and registry.scope == library:
@@ -143,5 +141,5 @@ def _items(node: Any) -> Iterator[tuple[Any, Any]]:
 def _refusal(path: Path, reason: str) -> RefusedError:
     return RefusedError(
         f'{path} was refused because it may carry code: {reason}. If you trust its '
-        f'author, give {path} itself as the config, to execute it'
+        f'author, give {path} itself as the config; it is then executed'
     )

@@ -36,7 +36,7 @@ def published_weights(cfg: Config) -> str:
     entry = find(cfg.filename) or {}
     if 'Weights' not in entry:
         raise ValueError(
-            f'{cfg.filename} has no published weights: name a checkpoint after the '
+            f'{cfg.filename} has no published weights: give a checkpoint after the '
             'config'
         )
     return entry['Weights']

@@ -1,7 +1,7 @@
 """Published models: folders that ``tools/publish.py`` wrote, here or on Hugging Face.
 
-A folder stands for its config and for its checkpoint wherever one is expected. What is
-read is first compared with ``SHA256SUMS``. Nothing is executed.
+A folder can be given wherever a config or a checkpoint is expected. Each file is
+checked against ``SHA256SUMS`` before it is used, and none is executed.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ CARD = 'README.md'
 
 
 def is_published(name: str) -> bool:
-    """Whether a name is that of a published model.
+    """Whether a name refers to a published model.
 
     Args:
         name: A folder with SHA256SUMS, or ``hf://OWNER/NAME``.
@@ -144,7 +144,7 @@ def _read_sums(path: Path) -> dict[str, str]:
     """The sha256 of each file, by its name."""
     if not path.is_file():
         raise CheckpointError(
-            f'{path.parent} is no published model: it has no file {path.name}. '
+            f'{path.parent} is not a published model: it has no file {path.name}. '
             'Give a checkpoint, a config or a folder that tools/publish.py wrote'
         )
     sums = {}

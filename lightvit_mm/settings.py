@@ -1,6 +1,6 @@
-"""Checks of settings that mmengine accepts with any value.
+"""Checks settings for which mmengine accepts any value.
 
-A wrong one would let a run train nothing, save nothing or never validate, or end it
+With a wrong value, a run would train nothing, save nothing or never validate, or end
 with an error that does not name the setting.
 """
 
@@ -42,9 +42,9 @@ _COUNT_OR_OFF = Kind(
 )
 _INTERVAL = _COUNT_OR_OFF._replace(expected='a whole number >= 1, or -1 to save none')
 _TEMPLATE = Kind(
-    'a name with {} in the place of the number, such as epoch_{}.pth', _has_field
+    'a name with {} in place of the number, such as epoch_{}.pth', _has_field
 )
-# Infinity measures the norm, and clips nothing.
+# Infinity only measures the norm; it clips nothing.
 _NORM = Kind(
     'a number above 0', lambda value: isinstance(value, Real) and bool(value > 0)
 )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from .downloads import Sums
 
 _RELEASE = 'https://github.com/hunto/LightViT/releases/download/v0.0.1/'
-# confirm: without it, Google Drive asks whether to download what is too large for its
+# Without confirm, Google Drive asks before it sends a file that is too large for its
 # virus scan.
 _DRIVE = 'https://drive.usercontent.google.com/download?export=download&confirm=t&id='
 
@@ -31,7 +31,7 @@ _CLASSIFIERS = (
     ('small', 80.9, '16EZUth-wZ7rKR6tI67_Smp6GGzaODp16'),
     ('base', 82.1, '1MpVvfo8AiJMmz8CJZ7lBnDyoBJUEDxeL'),
 )
-# Mask R-CNN on COCO: size, ids of 1x and of 3x. They have the names of their logs.
+# Mask R-CNN on COCO: size, ids of 1x and of 3x. Files are named after their logs.
 _DETECTORS = (
     ('tiny', '15sSit0VpcsmL3Pr-fdjM6nRdmSZre0zh', '1EfhtuCVCoprbwb_6W-32z_po4hGvAzu8'),
     (

@@ -741,7 +741,7 @@ def test_the_number_of_tokens_of_a_detector_is_named(server):
     server.files[drive_id(DETECTOR)] = saved(dict(state_dict=weights))
     with pytest.raises(
         RuntimeError,
-        match='have 512 global tokens, this LightViT has 8: '
+        match='have 512 global tokens, but this LightViT has 8: '
         'set model.backbone.num_tokens=512',
     ):
         load_checkpoint(LightViT('tiny'), DETECTOR)
@@ -790,7 +790,7 @@ def test_known_sums_are_checked_in_the_folder(folder, monkeypatch):
     monkeypatch.setitem(SUMS, path.name, downloads.sums_of(path))
     load_tiny()
     path.write_bytes(saved(small_authors_weights() | {'head.bias': torch.ones(1, 2)}))
-    with pytest.raises(CheckpointError, match='another file'):
+    with pytest.raises(CheckpointError, match='different file'):
         load_tiny()
 
 

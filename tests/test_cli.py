@@ -55,7 +55,7 @@ def test_the_first_file_is_the_checkpoint_unless_it_is_a_source(
 def test_a_checkpoint_without_images_is_explained(parse, capsys):
     with pytest.raises(SystemExit):
         parse('model.pth')
-    assert 'model.pth is no image: name one after' in capsys.readouterr().err
+    assert 'model.pth is not an image: add one after' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

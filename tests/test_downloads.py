@@ -132,7 +132,9 @@ def test_what_is_no_checkpoint_is_not_kept(tmp_path, web, name, content, message
 
 
 def test_what_is_no_address_is_an_error():
-    with pytest.raises(CheckpointError, match=r'http://\[::1/x\.pth is not an address'):
+    with pytest.raises(
+        CheckpointError, match=r'http://\[::1/x\.pth is not a valid address'
+    ):
         load_url('http://[::1/x.pth')
 
 
@@ -183,14 +185,14 @@ def test_a_changed_file_is_downloaded_again(tmp_path, web, download, log):
     download(1.0)
     torch.save(torch.full((1000,), 2.0), tmp_path / 'cache/file.pth')
     assert download() == 1
-    assert len(web.requests) == 2 and 'is damaged or another file' in log.text
+    assert len(web.requests) == 2 and 'is damaged or a different file' in log.text
     assert download() == 1 and len(web.requests) == 2
 
 
 def test_a_server_that_changes_its_file_is_not_trusted(tmp_path, download):
     download(1.0)
     (tmp_path / 'cache/file.pth').unlink()
-    with pytest.raises(CheckpointError, match='downloaded .*another file.*sha256'):
+    with pytest.raises(CheckpointError, match='downloaded .*different file.*sha256'):
         download(2.0)
     assert not (tmp_path / 'cache/file.pth').exists()
     (tmp_path / 'cache/file.sums.json').unlink()
@@ -200,7 +202,7 @@ def test_a_server_that_changes_its_file_is_not_trusted(tmp_path, download):
 def test_known_sums_are_checked_before_the_first_load(tmp_path, web, download):
     torch.save(torch.full((1000,), 1.0), tmp_path / 'good')
     good = sums_of(tmp_path / 'good')
-    with pytest.raises(CheckpointError, match='another file'):
+    with pytest.raises(CheckpointError, match='different file'):
         download(2.0, sums=good)
     assert not (tmp_path / 'cache/file.pth').exists()
     (tmp_path / 'good').replace(tmp_path / 'web/file.pth')

@@ -99,7 +99,7 @@ def test_names_of_the_libraries_are_accepted(name):
 
 
 def test_refusal_names_the_value():
-    with pytest.raises(RefusedError, match=r"type='os.system' names nothing in"):
+    with pytest.raises(RefusedError, match=r"type='os.system' is not from lightvit_mm"):
         check(dict(model=dict(type='os.system')), PATH)
 
 

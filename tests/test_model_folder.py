@@ -109,7 +109,7 @@ def test_other_sums_are_refused(folder, line):
 
 
 def test_other_folders_are_explained(tmp_path):
-    with pytest.raises(CheckpointError, match='no published model: .*SHA256SUMS'):
+    with pytest.raises(CheckpointError, match='not a published model: .*SHA256SUMS'):
         load(str(tmp_path))
     with pytest.raises(IsADirectoryError, match=r'that tools/publish\.py wrote'):
         read_config(str(tmp_path))
@@ -143,7 +143,7 @@ def test_code_in_the_other_file_is_not_executed(folder, tmp_path, monkeypatch):
 def test_code_in_the_config_is_not_executed(folder, tmp_path):
     (folder / 'config.py').write_text(f'import os\nos.mkdir({str(tmp_path / "x")!r})\n')
     write_sums(folder)
-    with pytest.raises(RefusedError, match='line 1 is no assignment') as error:
+    with pytest.raises(RefusedError, match='line 1 is not an assignment') as error:
         read_config(str(folder))
     assert f'give {folder / "config.py"} itself as the config' in str(error.value)
     assert not (tmp_path / 'x').exists()
@@ -162,7 +162,7 @@ def test_module_beside_the_config_is_not_imported(folder):
         capture_output=True,
         text=True,
     )
-    assert "type='evil' names nothing in lightvit_mm" in done.stderr
+    assert "type='evil' is not from lightvit_mm" in done.stderr
     assert not (folder / 'executed').exists()
 
 

@@ -492,7 +492,7 @@ def test_a_test_without_a_checkpoint_needs_published_weights(tmp_path):
     done = run([*TEST, DIGITS], tmp_path)
     assert done.returncode
     assert done.stdout.splitlines()[-1] == (
-        f'{DIGITS} has no published weights: name a checkpoint after the config'
+        f'{DIGITS} has no published weights: give a checkpoint after the config'
     )
 
 

@@ -1,7 +1,7 @@
 """Try a trained classifier, detector or segmentor in the browser.
 
 Drop an image on the page to see what the model predicts, and where its global tokens
-look (paper, Figure 4). Ctrl+C ends the program.
+look (paper, Figure 4). Press Ctrl+C to stop the program.
 """
 
 import argparse
@@ -17,11 +17,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--host',
         default='127.0.0.1',
-        help='address to listen on; 0.0.0.0 lets everyone in your network use the '
+        help='address to listen on; 0.0.0.0 lets everyone on your network use the '
         'page; default %(default)s',
     )
     parser.add_argument(
-        '--port', type=int, help='default: the first free one from 7860 on'
+        '--port',
+        type=int,
+        help='port to listen on; default: the first free one from 7860',
     )
     cli.add_device(parser)
     return parser.parse_intermixed_args()
@@ -38,7 +40,7 @@ def main() -> None:
         explorer = Explorer(cfg, cli.checkpoint_of(args, cfg), args.device)
         page = make_page(explorer, title=config_name(args.config))
         address = serve(page, args.host, args.port)
-    print(f'Open {address} in a browser; Ctrl+C ends the program.', flush=True)
+    print(f'Open {address} in a browser; press Ctrl+C to stop the program.', flush=True)
     page.block_thread()
 
 

@@ -1,7 +1,7 @@
-"""Publish a trained model: weights, config, classes, metrics, model card, sha256.
+"""Publish a trained model: weights, config, classes, metrics, model card, sha256 sums.
 
-The folder can be used wherever a config or a checkpoint is expected, and can be
-uploaded to Hugging Face.
+You can give the folder wherever a config or a checkpoint is expected, and upload it to
+Hugging Face.
 """
 
 import argparse
@@ -18,10 +18,10 @@ def parse_args() -> argparse.Namespace:
         'checkpoint', help='checkpoint file or address, such as lightvit://tiny-in1k'
     )
     parser.add_argument(
-        'out', type=Path, help='new folder, whose name becomes that of the model'
+        'out', type=Path, help='new folder; its name becomes the name of the model'
     )
     parser.add_argument(
-        '--license', help='license of the model for its card, such as apache-2.0'
+        '--license', help='license to state in the model card, such as apache-2.0'
     )
     return parser.parse_args()
 
@@ -36,8 +36,8 @@ def main() -> None:
         print(', '.join(f'{name}: {value:g}' for name, value in metrics.items()))
     else:
         print(
-            'There is no log of this checkpoint next to it, so the model card has no '
-            'results'
+            'There is no log with results next to the checkpoint, so the model card '
+            'has no results'
         )
 
 

@@ -44,7 +44,7 @@ def main() -> None:
     cfg = cli.run_config(args, ('model', 'test_dataloader', 'test_evaluator'))
     if cfg.test_evaluator == [] and not (args.out or args.show or args.show_dir):
         raise SystemExit(
-            'test_evaluator=[] has no metric, so the test would have no result: name '
+            'test_evaluator=[] has no metric, so the test would have no result: set '
             'one, or add --out or --show-dir'
         )
     checkpoint = cli.checkpoint_of(args, cfg)

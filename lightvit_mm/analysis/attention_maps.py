@@ -45,7 +45,7 @@ class BlockAttention:
             corner of the image and may exceed it at the bottom and right.
         aggregation: Weights (B, heads, T, H, W) that sum to 1 over H and W.
         broadcast: Weights (B, heads, T, H, W) that sum to 1 over T.
-        attn: The attention of the block.
+        attn: The attention module of the block.
         tokens: Its input (B, T + H * W, C).
     """
 
@@ -69,16 +69,16 @@ class BlockAttention:
 
     @torch.no_grad()
     def window(self, row: int, column: int) -> tuple[Tensor, HW]:
-        """What an image token receives from the tokens of its window (Eq. 1).
+        """How much an image token receives from each token of its window (Eq. 1).
 
         Args:
             row: Row of the token in the map.
             column: Its column.
 
         Returns:
-            Weights (B, heads, S, S) that sum to 1, and row and column of the first
-            token of the window, which may exceed the map at the bottom and right.
-            With ``window_size=None``, the window is the whole map.
+            Weights (B, heads, S, S) that sum to 1, and the row and column of the
+            window's first token. The window may extend beyond the map at the bottom
+            and right. With ``window_size=None``, it is the whole map.
         """
         image = self.tokens[:, self.attn.num_tokens :].unflatten(
             1, self.aggregation.shape[3:]
@@ -277,7 +277,7 @@ def heat_map(
     first: HW = (0, 0),
     mark: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """An image of the same size with a map drawn over it.
+    """The image with a map drawn over it.
 
     Args:
         image: RGB, uint8, (h, w, 3).
@@ -317,7 +317,7 @@ def explain(
     All weights are means over the heads, for the first image of the batch.
 
     Args:
-        block: The attention.
+        block: The attention of a block.
         image: The image as prepared for the network, RGB, uint8, (h, w, 3).
         kind: 'aggregation' or 'broadcast'.
         token: The global token, counted from 0.
@@ -325,8 +325,8 @@ def explain(
         zoom: Pixels of ``image`` per pixel of the network's input, on each side.
 
     Returns:
-        The token's map over the image; the pixel's weights over its window, over the
-        image; and the pixel's weight of each global token by name.
+        The image with the token's map over it; the image with the pixel's weights in
+        its window over it; and the pixel's weight for each global token, by name.
     """
     stride = block.stride * zoom
     column, row = (i // stride for i in point)

@@ -1,4 +1,4 @@
-"""The page Model zoo: every config, its cost, published result, weights and log."""
+"""The model zoo page: each config with its cost, result, weights and log."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,16 +10,17 @@ _INTRODUCTION = """# Model zoo
 
 `make model-zoo` writes this page from `configs/metafile.yml`.
 
-- Parameters and MACs were counted with `tools/analysis/get_flops.py` at the size of the
-  column Input. The paper counts fewer MACs for a classifier: see
+- Parameters and MACs were counted with `tools/analysis/get_flops.py`, at the size in
+  the column Input. The paper counts fewer MACs for classifiers: see
   [Table 1](paper/table1.md). Detectors have 1000 proposals. Masks are predicted for 100
-  of them, by Cascade Mask R-CNN for all in each of its three stages.
-- Results are quoted from the source next to them. No model was trained to the end here.
-- Weights are the authors'. `predict.py`, `test.py`, `export.py` and
-  `visualize_attention.py` use them if no checkpoint is given. Those of the detectors
-  could not be downloaded here, so loading them is untested:
+  of them; Cascade Mask R-CNN predicts masks for all 1000 in each of its three stages.
+- Results are quoted from the source next to them. No model was trained to completion to
+  verify them.
+- The weights are the authors'. `predict.py`, `test.py`, `export.py` and
+  `visualize_attention.py` use them if you give no checkpoint. The detectors' weights
+  could not be downloaded during development, so loading them is untested: see
   [Published weights](predict.md#published-weights).
-- The log is that of the authors' training.
+- The logs are from the authors' training runs.
 """
 _HEADER = (
     'Config',
@@ -31,7 +32,7 @@ _HEADER = (
     'Weights',
     'Log',
 )
-# By the folder in configs/; that folder itself by the training data.
+# By folder in configs/; configs in configs/ itself, by training data.
 _TITLES = {
     'ImageNet-1k': 'ImageNet',
     'COCO': 'COCO',

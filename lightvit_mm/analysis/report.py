@@ -24,7 +24,7 @@ class Table:
         """The table in Markdown, with columns aligned so that it reads as text.
 
         Args:
-            level: Of the heading.
+            level: Level of the heading.
         """
         texts = [list(self.header)]
         texts += [[_text(cell) for cell in row] for row in self.rows]

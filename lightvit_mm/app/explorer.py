@@ -1,4 +1,4 @@
-"""What the page shows of an image: predictions and attention."""
+"""What the page shows for an image: predictions and attention."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from ..trained import find_backbone, network_input
 
 LEAST_SCORE = 0.05  # Detections below it are never shown.
 MOST_PIXELS = 50_000_000
-SIDE = 600  # pixels to which small images are enlarged, about
+SIDE = 600  # small images are enlarged to about this many pixels
 
 
 class Opened(NamedTuple):
@@ -62,7 +62,7 @@ class Explorer:
         """Predict on an image file.
 
         Raises:
-            ValueError: If it cannot be read, or has more than ``MOST_PIXELS``.
+            ValueError: If it cannot be read, or has more than ``MOST_PIXELS`` pixels.
         """
         loaded = read_image(Path(path), self.load, Path(path).name, MOST_PIXELS)
         image = picture(loaded['img'])

@@ -26,7 +26,7 @@ def make_page(explorer: Explorer, title: str) -> gr.Blocks:
         try:
             opened = explorer.open(path)
         except ValueError as error:
-            # Gradio shows messages as HTML, and a name may contain any.
+            # Gradio shows messages as HTML, and a file name may contain some.
             gr.Warning(html.escape(str(error)), duration=None, title='Not shown')
             return None, None, None
         h, w = opened.seen.shape[:2]
@@ -96,8 +96,8 @@ def serve(page: gr.Blocks, host: str, port: int | None) -> str:
 
     Args:
         page: The page; its ``block_thread`` waits for Ctrl+C.
-        host: 127.0.0.1 is reached from this machine only.
-        port: None for the first free one from 7860 on.
+        host: Address to listen on; only this machine can reach 127.0.0.1.
+        port: None for the first free port from 7860 up.
 
     Raises:
         OSError: If the port is in use.

@@ -86,7 +86,7 @@ def find_inferencer_configs(module: ModuleType) -> None:
 
 
 def register_models(module: ModuleType) -> None:
-    """Add the models of ``model-index.yml`` to mmpretrain's, also by their configs.
+    """Add the models of ``model-index.yml`` to mmpretrain, by name and by config.
 
     Args:
         module: ``mmpretrain.apis.model``.

@@ -640,14 +640,14 @@ class LightViT(BaseModule):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _check_num_tokens(self, token: Tensor | None) -> None:
-        """Name the option if weights differ only in it, as those of the authors' T."""
+        """Name the option to set if weights have another number of global tokens."""
         if token is None or not self.num_tokens:
             return
         _, T, C = self.global_token.shape
         if token.ndim == 3 and token.shape[::2] == (1, C) and token.shape[1] != T:
             raise RuntimeError(
-                f'The weights have {token.shape[1]} global tokens, this LightViT has '
-                f'{T}: set model.backbone.num_tokens={token.shape[1]}'
+                f'The weights have {token.shape[1]} global tokens, but this LightViT '
+                f'has {T}: set model.backbone.num_tokens={token.shape[1]}'
             )
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:

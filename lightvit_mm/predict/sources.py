@@ -36,9 +36,9 @@ class Sources(NamedTuple):
 
 
 def is_source(path: str) -> bool:
-    """Whether a path names images or videos: by its suffix, as a folder or a glob.
+    """Whether a path is an image or a video by its suffix, a folder, or a glob.
 
-    The folder of a published model is none.
+    The folder of a published model does not count.
     """
     return not is_published(path) and (
         os.path.isdir(path)

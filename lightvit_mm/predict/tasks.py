@@ -48,7 +48,7 @@ class Task:
         return self.inferencer.forward(batch)[0].cpu()
 
     def above(self, sample: Any, score_thr: float) -> Any:
-        """The sample without the detections whose score is not above."""
+        """The sample with only the detections whose score is above the threshold."""
         return sample
 
     def annotations(self, sample: Any) -> list[dict]:
@@ -135,7 +135,7 @@ class Detection(Task):
         return self.above(super().predict(loaded), self.score_thr)
 
     def above(self, sample: Any, score_thr: float) -> Any:
-        """The sample without the detections whose score is not above."""
+        """The sample with only the detections whose score is above the threshold."""
         found = sample.pred_instances
         # The same comparison as in the visualizer.
         return sample.new(pred_instances=found[found.scores > score_thr])

@@ -35,7 +35,7 @@ pip install "lightvit_mm[hub]"
 python tools/predict.py hf://OWNER/{name} hf://OWNER/{name} photo.jpg
 ```
 
-A local copy of this folder takes the place of `hf://OWNER/{name}`.
+You can give a local copy of this folder in place of `hf://OWNER/{name}`.
 
 ## Files
 
@@ -44,7 +44,7 @@ A local copy of this folder takes the place of `hf://OWNER/{name}`.
 | `{weights}` | The weights{averaged}. |
 | `{checkpoint}` | The same weights and the classes, as a checkpoint for OpenMMLab. |
 | `{config}` | The config. |
-| `{classes}` | Names and colours of the classes, in the order of the outputs. |
+| `{classes}` | Names and colours of the classes, in the order of the model's outputs. |
 | `{metrics}` | The results. |
 | `{sums}` | The sha256 of each file; `sha256sum -c {sums}` checks them. |
 """
@@ -58,7 +58,7 @@ class Facts(NamedTuple):
         checkpoint: Name of the .pth file.
         num_parameters: Number of parameters.
         num_classes: Number of classes.
-        metrics: Each metric by its name.
+        metrics: Metrics by name.
         is_averaged: Whether the weights are those that EMAHook averaged.
         license: Identifier of the license, such as apache-2.0, or None.
     """
@@ -124,7 +124,7 @@ def model_card(cfg: Config, facts: Facts) -> str:
 
 def _table(metrics: dict[str, float]) -> str:
     if not metrics:
-        return 'There was no log with the results of this checkpoint.'
+        return 'There was no log with results for this checkpoint.'
     rows = ''.join(f'| {name} | {value:g} |\n' for name, value in metrics.items())
     head = '| Metric | Value |\n| --- | --- |\n'
     return f'Measured by validation during training:\n\n{head}{rows}'.rstrip()

@@ -17,10 +17,10 @@ def find_metrics(cfg: Config, meta: dict, checkpoint: PathLike) -> dict[str, flo
     Args:
         cfg: Config of the run.
         meta: ``meta`` of the checkpoint.
-        checkpoint: The file. The log is searched next to it, where mmengine writes it.
+        checkpoint: The file. The log is read next to it, where mmengine writes it.
 
     Returns:
-        Each metric by its name. None if there is no log, or validation did not run at
+        Metrics by name; empty if there is no log, or if validation did not run at
         this epoch or iteration.
 
     Raises:

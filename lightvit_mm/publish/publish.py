@@ -43,11 +43,11 @@ def publish(
         cfg: Config of mmpretrain, mmdet or mmseg. A config for your own data is
             completed in place.
         checkpoint: File or address, such as lightvit://tiny-in1k.
-        out: The folder, which gives the model its name. It must not exist or be empty.
+        out: The folder, which gives the model its name. It must be new or empty.
         license: Identifier for the model card, such as apache-2.0.
 
     Returns:
-        The metrics, from the log next to the checkpoint; none if there is no log.
+        The metrics, from the log next to the checkpoint; empty if there is no log.
 
     Raises:
         FileExistsError: If there are files in ``out``.

@@ -26,7 +26,7 @@ def config_text(cfg: Config, path: Path) -> str:
 
     Raises:
         ValueError: If a value is not a literal or a class of the libraries.
-        RefusedError: If it would be refused when it is read.
+        RefusedError: If it would be refused when read.
     """
     settings = cfg.to_dict()
     for key in _OF_RUN:
@@ -37,7 +37,7 @@ def config_text(cfg: Config, path: Path) -> str:
     if foreign:
         print_log(
             f'custom_imports of {", ".join(foreign)} are left out, because a published '
-            'model contains no code. Who uses it has to import them first',
+            'model contains no code. Its users must import them first',
             logger='current',
             level=logging.WARNING,
         )

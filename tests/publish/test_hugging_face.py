@@ -92,7 +92,7 @@ def test_other_repositories_are_no_published_models(hub, tmp_path):
     (tmp_path / 'other').mkdir()
     (tmp_path / 'other/config.py').touch()
     hub.models['me/other', 'main'] = tmp_path / 'other'
-    with pytest.raises(CheckpointError, match='no published model'):
+    with pytest.raises(CheckpointError, match='not a published model'):
         read_config('hf://me/other')
 
 
