@@ -9,24 +9,26 @@ from mmengine.logging import print_log
 from mmengine.utils import get_object_from_string
 
 from ..config import check_installed
-from ..inert_config import LIBRARIES, check, is_inert, parse, registered
+from ..inert_config import LIBRARIES, WRITES, is_inert, parse, problems, registered
 
 # They describe a run on one machine, not the model.
-_OF_RUN = ('work_dir', 'load_from', 'resume', 'launcher')
+_VALUES = (bool, int, float, str, bytes, type(None))
+_OF_RUN = ('load_from', 'resume', 'launcher')
 
 
 def config_text(cfg: Config, path: Path) -> str:
     """The text of a config that :mod:`lightvit_mm.inert_config` reads as data.
 
     It has no ``custom_imports`` and no settings of the run, such as ``work_dir``.
+    Nor does it say elsewhere where to write, as ``outfile_prefix`` of a metric does.
 
     Args:
         cfg: A complete config.
         path: The file to write, for error messages.
 
     Raises:
-        ValueError: If a value is not a literal or a class of the libraries.
-        RefusedError: If it would be refused when read.
+        ValueError: If a value is not a literal or a class of the libraries, or would
+            be refused when read.
     """
     settings = cfg.to_dict()
     for key in _OF_RUN:
@@ -41,28 +43,40 @@ def config_text(cfg: Config, path: Path) -> str:
             logger='current',
             level=logging.WARNING,
         )
-    settings = _with_names(settings, settings.get('default_scope'))
+    scope = settings.get('default_scope')
+    settings = _as_data('', settings, scope)
+    for problem in problems(settings):
+        raise ValueError(f'The config cannot be published: {problem}')
     text = Config(settings).pretty_text
-    written = parse(text, path)
-    check(written, path)
-    if written != settings:
-        changed = [key for key in settings if written.get(key) != settings[key]]
-        raise ValueError(
-            f'{", ".join(changed)} of the config cannot be written as values: expected '
-            'only numbers, strings, lists, tuples and dicts'
-        )
+    parse(text, path)
     return text
 
 
-def _with_names(node: Any, scope: str | None) -> Any:
-    """A copy of a config in which names replace classes and their paths."""
+def _as_data(path: str, node: Any, scope: str | None) -> Any:
+    """A copy of a setting without classes and places to write to.
+
+    Args:
+        path: The setting, for error messages.
+        node: Its value.
+        scope: Library of names without one.
+    """
     if isinstance(node, dict):
         return {
-            key: _name_of(value, scope) if key == 'type' else _with_names(value, scope)
+            key: _name_of(value, scope)
+            if key == 'type'
+            else _as_data(f'{path}.{key}'.removeprefix('.'), value, scope)
             for key, value in node.items()
+            if key not in WRITES
         }
     if isinstance(node, (list, tuple)):
-        return type(node)(_with_names(child, scope) for child in node)
+        return type(node)(
+            _as_data(f'{path}[{i}]', child, scope) for i, child in enumerate(node)
+        )
+    if type(node) not in _VALUES:
+        raise ValueError(
+            f'{path}={node!r} of the config cannot be published: expected numbers, '
+            'strings, lists, tuples and dicts'
+        )
     return node
 
 

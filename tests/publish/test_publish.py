@@ -17,7 +17,9 @@ from mmengine.runner import save_checkpoint
 
 from lightvit_mm.checkpoints import read_state_dict
 from lightvit_mm.config import read_config
+from lightvit_mm.inert_config import parse
 from lightvit_mm.publish.publish import evaluated, publish
+from lightvit_mm.publish.settings import config_text
 from lightvit_mm.trained import InferenceError
 
 from .. import small
@@ -273,12 +275,35 @@ def test_classes_become_names(small_model, tmp_path):
     assert model.head.type == 'mmpretrain.LinearClsHead'
 
 
-def test_objects_cannot_be_published(small_model, tmp_path):
-    cfg = read_config(str(small_model.config))
-    cfg.scale = float('inf')
-    with pytest.raises(RuntimeError, match='config.py was refused'):
-        publish(cfg, small_model.checkpoint, tmp_path / 'out')
-    assert not (tmp_path / 'out').exists()
+@pytest.mark.parametrize(
+    'setting, message',
+    [
+        (
+            dict(scale=[dict(a=Path('x'))]),
+            r"^scale\[0\].a=PosixPath\('x'\) of the config",
+        ),
+        (dict(step=dict(type='RFSearchHook')), "^The config .* type='RFSearchHook'"),
+    ],
+)
+def test_what_would_be_refused_cannot_be_published(setting, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        config_text(Config(dict(default_scope='mmengine', **setting)), tmp_path)
+
+
+def test_infinite_numbers_can_be_published():
+    """clip_grad with max_norm=inf only measures the norm."""
+    inf, nan = float('inf'), float('nan')
+    settings = dict(a=[-inf, nan], optim_wrapper=dict(clip_grad=dict(max_norm=inf)))
+    text = config_text(Config(settings), Path('config.py'))
+    assert repr(parse(text, Path('config.py'))) == repr(settings)
+
+
+def test_places_to_write_to_are_left_out():
+    settings = dict(
+        work_dir='work', val_evaluator=[dict(metric='bbox', outfile_prefix='/tmp/x')]
+    )
+    text = config_text(Config(settings), Path('config.py'))
+    assert parse(text, Path('config.py')) == dict(val_evaluator=[dict(metric='bbox')])
 
 
 def test_weights_have_the_usual_permissions(small_model):
