@@ -5,16 +5,17 @@ checked against ``SHA256SUMS`` before it is used, and none is executed.
 """
 
 import hashlib
-import os
 import re
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 
 from . import hugging_face, inert_config
+from .arguments import DICT, TEXT, Kind, check, each, integer
 from .safe_load import CheckpointError, read
 from .untrusted import check_is_file, parse_json
 
@@ -30,11 +31,16 @@ def is_published(name: str) -> bool:
     """Whether a name refers to a published model.
 
     Args:
-        name: A folder with SHA256SUMS, or ``hf://OWNER/NAME``.
+        name: A folder whose SHA256SUMS lists a config and weights, or
+            ``hf://OWNER/NAME``. Folders of data have such sums, too.
     """
-    return name.startswith(hugging_face.PREFIX) or os.path.isfile(
-        os.path.join(os.path.expanduser(name), SUMS)
-    )
+    if name.startswith(hugging_face.PREFIX):
+        return True
+    path = Path(name).expanduser() / SUMS
+    if not path.is_file():
+        return False
+    listed = re.findall(r'^\w+  (.+)$', path.read_text(errors='replace'), re.M)
+    return {CONFIG, WEIGHTS} <= set(listed)
 
 
 def model_name(name: str) -> str:
@@ -112,12 +118,16 @@ class ModelFolder:
         Raises:
             OSError: If a file is missing.
             CheckpointError: If a file has changed or cannot be read.
+            ValueError: If a file has other content.
         """
-        known = parse_json(self.read_file(CLASSES), self.path / CLASSES)
-        dataset_meta = dict(
-            classes=tuple(known['classes']),
-            palette=[tuple(colour) for colour in known['palette']],
+        path = self.path / CLASSES
+        known = _fields(
+            parse_json(self.read_file(CLASSES), path),
+            path,
+            classes=each(TEXT, least=0),
+            palette=each(each(integer(0, 255)), least=0),
         )
+        dataset_meta = dict(known, palette=list(known['palette']))
         return dict(
             meta=dict(dataset_meta=dataset_meta),
             state_dict=self._weights(map_location or 'cpu'),
@@ -126,8 +136,9 @@ class ModelFolder:
     def _weights(self, device: str | torch.device) -> dict[str, torch.Tensor]:
         if find_spec('safetensors') is None:
             name = next((name for name in self.sums if name.endswith('.pth')), WEIGHTS)
-            path = str(self.path / name)
-            return read(BytesIO(self.read_file(name)), device, path)['state_dict']
+            path = self.path / name
+            content = read(BytesIO(self.read_file(name)), device, str(path))
+            return _fields(content, path, state_dict=DICT)['state_dict']
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -138,6 +149,12 @@ class ModelFolder:
                 f'{self.path / WEIGHTS} cannot be read: {error}'
             ) from error
         return {key: value.to(device) for key, value in weights.items()}
+
+
+def _fields(content: Any, path: Path, **kinds: Kind) -> dict[str, Any]:
+    """Fields of what a file contains, checked and converted."""
+    check(str(path), dict(content=content), dict(content=DICT))
+    return check(str(path), {name: content.get(name) for name in kinds}, kinds)
 
 
 def _read_sums(path: Path) -> dict[str, str]:

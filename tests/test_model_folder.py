@@ -88,7 +88,9 @@ def test_changed_and_missing_files_are_refused(folder, name, read):
     with pytest.raises(FileNotFoundError, match=name):
         read(str(folder))
     write_sums(folder)
-    with pytest.raises(CheckpointError, match=f'SHA256SUMS does not list {name}'):
+    # Without a config in its list, it may be any folder.
+    expected = CheckpointError if read is load else IsADirectoryError
+    with pytest.raises(expected, match=f'SHA256SUMS does not list {name}|is a folder'):
         read(str(folder))
 
 
@@ -114,6 +116,37 @@ def test_other_folders_are_explained(tmp_path):
     with pytest.raises(IsADirectoryError, match=r'that tools/publish\.py wrote'):
         read_config(str(tmp_path))
     assert not is_published(str(tmp_path))
+
+
+def test_a_dataset_with_sums_is_no_published_model(tmp_path):
+    (tmp_path / 'photo.jpg').touch()
+    write_sums(tmp_path)
+    assert not is_published(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    'content, found',
+    [
+        ('[]', r'content=\[\] should be a dict'),
+        ('{}', 'classes=None should be a list'),
+        ('{"classes": ["a"]}', 'palette=None should be a list'),
+        ('{"classes": ["a"], "palette": [["red"]]}', 'palette=.* should be a list'),
+    ],
+)
+def test_other_classes_are_explained(folder, content, found):
+    (folder / 'classes.json').write_text(content)
+    write_sums(folder)
+    with pytest.raises(ValueError, match=f'classes.json: {found}'):
+        load(folder)
+
+
+@pytest.mark.parametrize('content', [{}, [], dict(state_dict=1)], ids=str)
+def test_a_file_without_weights_is_explained(folder, content, monkeypatch):
+    torch.save(content, folder / 'fruits-01234567.pth')
+    write_sums(folder)
+    monkeypatch.setattr(model_folder, 'find_spec', lambda name: None)
+    with pytest.raises(ValueError, match=r'fruits-01234567.pth: .* should be a dict'):
+        load(folder)
 
 
 def test_damaged_weights_are_refused(folder):

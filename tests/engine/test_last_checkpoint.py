@@ -117,7 +117,7 @@ def test_a_run_without_a_good_checkpoint_does_not_start(given, folder):
 
 
 def test_a_published_model_has_no_training_to_resume(folder):
-    (folder / 'SHA256SUMS').touch()
+    (folder / 'SHA256SUMS').write_text('0  config.py\n0  model.safetensors\n')
     for given in (str(folder), 'hf://OWNER/NAME'):
         with pytest.raises(CheckpointError, match='set load_from=') as error:
             choose(RunFolders(folder, folder, 'epoch_{}.pth'), given)
