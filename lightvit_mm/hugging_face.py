@@ -1,14 +1,12 @@
 """Downloads published models from Hugging Face: ``hf://OWNER/NAME[@REVISION]``."""
 
 import re
-from collections.abc import Sequence
-from importlib.util import find_spec
+from functools import cache
 from pathlib import Path
 
 from .safe_load import CheckpointError
 
 PREFIX = 'hf://'
-EXTRA = 'pip install "lightvit_mm[hub]"'
 
 
 def split(address: str) -> tuple[str, str | None]:
@@ -32,8 +30,12 @@ def split(address: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def download(address: str, files: Sequence[str]) -> Path:
+@cache
+def download(address: str, files: tuple[str, ...]) -> Path:
     """Download files of a repository, once, to huggingface_hub's cache.
+
+    In one process, an address is always the same commit. Otherwise, the config and
+    the weights could be of different ones.
 
     Args:
         address: As for :func:`split`.
@@ -47,18 +49,21 @@ def download(address: str, files: Sequence[str]) -> Path:
         ValueError: If the address has another form.
         CheckpointError: If the repository cannot be downloaded.
     """
+    # It imports this module.
+    from .config import check_installed
+
     repository, revision = split(address)
     for module in ('huggingface_hub', 'safetensors'):
-        if find_spec(module) is None:
-            raise ModuleNotFoundError(f'{address} needs {module}: {EXTRA}')
+        check_installed(module)
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError
 
     try:
         folder = snapshot_download(
             repository, revision=revision, allow_patterns=list(files)
         )
-    # Errors of HTTP and of the cache are an OSError, those about names a ValueError.
-    except (OSError, ValueError) as error:
+    # Errors of the cache are an OSError, those about names a ValueError.
+    except (HTTPError, OSError, ValueError) as error:
         reason = ' '.join(str(error).split())[:300]
         raise CheckpointError(
             f'{address} could not be downloaded ({type(error).__name__}: {reason}). '

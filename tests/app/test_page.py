@@ -30,7 +30,7 @@ BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 def test_the_tool_says_how_to_install_gradio(models, monkeypatch):
     monkeypatch.setattr(config, 'find_spec', lambda name: None)
     monkeypatch.setattr(sys, 'argv', [str(TOOL), 'config.py', 'model.pth'])
-    with pytest.raises(SystemExit, match='^gradio is not installed: pip install grad'):
+    with pytest.raises(SystemExit, match=r'pip install "lightvit_mm\[app\]"$'):
         runpy.run_path(str(TOOL), run_name='__main__')
 
 

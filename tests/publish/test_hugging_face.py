@@ -41,6 +41,7 @@ def hub(server, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'cache'))
     server.models.clear()
     server.asked.clear()
+    hugging_face.download.cache_clear()
     return server
 
 
@@ -57,6 +58,31 @@ def test_model_is_downloaded_once(hub, small_model):
     assert len(weights) == 2  # HEAD and GET
     # The other copy of the weights is not downloaded.
     assert not any('.pth' in path for path in hub.asked)
+
+
+def test_config_and_weights_are_of_the_same_commit(hub, small_model, models):
+    """Even if the author uploads between the two."""
+    hub.models['me/fruits', 'main'] = small_model.published
+    read_config('hf://me/fruits')
+    hub.asked.clear()
+    CheckpointLoader.load_checkpoint('hf://me/fruits')
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize('name', ['ProxyError', 'RemoteProtocolError'])
+def test_broken_connections_are_explained(hub, monkeypatch, name):
+    from huggingface_hub import errors
+
+    client = sys.modules[errors.HTTPError.__module__.partition('.')[0]]
+    if not hasattr(client, name):
+        pytest.skip('This huggingface_hub uses requests, whose errors are OSErrors')
+
+    def fail(*args, **kwargs):
+        raise getattr(client, name)('broken')
+
+    monkeypatch.setattr('huggingface_hub.snapshot_download', fail)
+    with pytest.raises(CheckpointError, match=f'{name}: broken'):
+        read_config('hf://me/fruits')
 
 
 def test_revision_is_taken(hub, small_model, models):
@@ -107,12 +133,14 @@ def test_other_addresses_are_refused(address):
 @pytest.mark.parametrize('module', ['huggingface_hub', 'safetensors'])
 def test_missing_package_is_named(monkeypatch, module):
     monkeypatch.setattr(
-        hugging_face, 'find_spec', lambda name: None if name == module else True
+        'lightvit_mm.config.find_spec', lambda name: None if name == module else True
     )
+    hugging_face.download.cache_clear()
     with pytest.raises(ModuleNotFoundError) as error:
         CheckpointLoader.load_checkpoint('hf://me/fruits')
-    message = f'hf://me/fruits needs {module}: pip install "lightvit_mm[hub]"'
-    assert str(error.value) == message
+    assert str(error.value) == (
+        f'{module} is not installed: pip install "lightvit_mm[hub]"'
+    )
 
 
 @pytest.mark.slow

@@ -243,7 +243,7 @@ def test_missing_package_is_named(small_model, tmp_path, monkeypatch, module):
     monkeypatch.setattr(
         'lightvit_mm.config.find_spec', lambda name: None if name == module else True
     )
-    with pytest.raises(ModuleNotFoundError, match=f'pip install {module}'):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "lightvit_mm\[hub\]"'):
         publish(read_config(str(small_model.config)), small_model.checkpoint, tmp_path)
 
 
