@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from pickle import UnpicklingError
+from typing import NamedTuple
 
 import mmcv
 import numpy as np
@@ -16,7 +17,8 @@ from mmengine.runner import CheckpointLoader, load_state_dict
 from torch import Tensor, nn
 
 from .arguments import TEXT, check, each
-from .checkpoints import find_weights
+from .checkpoints import StateDict, find_weights
+from .config import type_name
 from .engine.own_data import complete
 from .files import PathLike
 from .models import LightViT
@@ -80,7 +82,10 @@ def load_trained(
             ``data_root`` is needed and is not such a dataset.
         OSError: If ``data_root`` is needed and missing.
     """
-    weights, trained_on = _read(checkpoint)
+    weights, _, meta = read_trained(cfg, checkpoint)
+    # OpenMMLab 1.x has CLASSES and PALETTE in meta itself.
+    trained_on = meta.get('dataset_meta') or meta
+    trained_on = {key.lower(): value for key, value in trained_on.items()}
     classes = trained_on.get('classes')
     complete(cfg, None if classes is None else len(classes))
     model = build_model(cfg)
@@ -95,19 +100,62 @@ def load_trained(
     return model.to(device)
 
 
-def _read(checkpoint: PathLike) -> tuple[dict[str, Tensor], dict]:
-    """The weights of a checkpoint and what it says about its training dataset."""
+class Trained(NamedTuple):
+    """What a checkpoint says about a trained model.
+
+    Args:
+        weights: The weights that validation evaluated.
+        is_averaged: Whether they are those that EMAHook averaged.
+        meta: ``meta`` of the checkpoint.
+    """
+
+    weights: StateDict
+    is_averaged: bool
+    meta: dict
+
+
+def read_trained(cfg: Config, checkpoint: PathLike) -> Trained:
+    """Read a checkpoint, with the weights that ``tools/test.py`` would test.
+
+    EMAHook saves the averaged weights as ``state_dict`` and the others as
+    ``ema_state_dict``. It evaluates the averaged ones, except mmpretrain's hook with
+    ``evaluate_on_ema=False``.
+
+    Args:
+        cfg: Config of the run.
+        checkpoint: As for :func:`load_trained`.
+
+    Raises:
+        InferenceError: If the checkpoint cannot be read or has no weights.
+    """
     try:
         content = CheckpointLoader.load_checkpoint(
             str(checkpoint), 'cpu', logger='silent'
         )
         weights = find_weights(content, checkpoint)
+        is_averaged = 'ema_state_dict' in content and _evaluates_average(cfg)
+        if 'ema_state_dict' in content and not is_averaged:
+            others = find_weights(content['ema_state_dict'], checkpoint)
+            # The rest is the number of steps.
+            weights = {
+                key.removeprefix('module.'): value
+                for key, value in others.items()
+                if key.startswith('module.')
+            }
     except (OSError, EOFError, RuntimeError, UnpicklingError, ValueError) as error:
         raise _unusable(checkpoint, error) from error
-    meta = content.get('meta') or {}
-    # OpenMMLab 1.x has CLASSES and PALETTE in meta itself.
-    meta = meta.get('dataset_meta') or meta
-    return weights, {key.lower(): value for key, value in meta.items()}
+    return Trained(weights, is_averaged, content.get('meta') or {})
+
+
+def _evaluates_average(cfg: Config) -> bool:
+    hooks = [
+        *(cfg.get('default_hooks') or {}).values(),
+        *(cfg.get('custom_hooks') or ()),
+    ]
+    return not any(
+        type_name(hook) == 'EMAHook' and hook.get('evaluate_on_ema') is False
+        for hook in filter(None, hooks)
+    )
 
 
 def _unusable(checkpoint: PathLike, error: Exception) -> InferenceError:

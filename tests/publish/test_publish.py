@@ -18,9 +18,10 @@ from mmengine.runner import save_checkpoint
 from lightvit_mm.checkpoints import read_state_dict
 from lightvit_mm.config import read_config
 from lightvit_mm.inert_config import parse
-from lightvit_mm.publish.publish import evaluated, publish
+from lightvit_mm.publish.metrics import find_metrics
+from lightvit_mm.publish.publish import publish
 from lightvit_mm.publish.settings import config_text
-from lightvit_mm.trained import InferenceError
+from lightvit_mm.trained import InferenceError, load_trained
 
 from .. import small
 from ..predict.models import FRUITS, classifier, save
@@ -106,46 +107,79 @@ def test_own_data_are_not_needed(tmp_path):
 # EMA
 
 
-@pytest.fixture
-def averaged():
-    """The content of a checkpoint of EMAHook, and its averaged and other weights."""
-    average = {'a.weight': torch.rand(3, 2), 'a.num': torch.tensor(3)}
-    other = {'a.weight': torch.rand(3, 2), 'a.num': torch.tensor(4)}
+def write_averaged(model, folder):
+    """A checkpoint of EMAHook, and its averaged and other weights."""
+    average = read_state_dict(model.checkpoint)
+    other = {key: value + 1 for key, value in average.items()}
     ema = {f'module.{key}': value for key, value in other.items()}
     ema['steps'] = torch.tensor(5)
-    return dict(state_dict=average, ema_state_dict=ema), average, other
+    content = dict(state_dict=average, ema_state_dict=ema)
+    torch.save(content, folder / 'model.pth')
+    return average, other
 
 
 @pytest.mark.parametrize(
-    'hook, is_averaged',
+    'hooks, is_averaged',
     [
-        (dict(type='EMAHook'), True),
-        (dict(type='EMAHook', evaluate_on_ema=True, evaluate_on_origin=True), True),
-        (dict(type='mmpretrain.EMAHook', evaluate_on_ema=False), False),
+        (dict(custom_hooks=[dict(type='OtherHook'), dict(type='EMAHook')]), True),
+        (
+            dict(
+                custom_hooks=[
+                    dict(type='EMAHook', evaluate_on_ema=True, evaluate_on_origin=True)
+                ]
+            ),
+            True,
+        ),
+        (
+            dict(custom_hooks=[dict(type='mmpretrain.EMAHook', evaluate_on_ema=False)]),
+            False,
+        ),
+        (
+            dict(
+                default_hooks=dict(
+                    ema=dict(type='EMAHook', evaluate_on_ema=False), timer=None
+                )
+            ),
+            False,
+        ),
+        (dict(), True),
     ],
 )
-def test_weights_are_those_that_were_evaluated(averaged, hook, is_averaged):
-    content, average, other = averaged
-    cfg = Config(dict(custom_hooks=[dict(type='OtherHook'), hook]))
-    found = evaluated(content, cfg, 'model.pth')
-    assert found.is_averaged == is_averaged
-    assert_same(found.weights, average if is_averaged else other)
+def test_weights_are_those_that_are_evaluated(
+    small_model, tmp_path, hooks, is_averaged
+):
+    """By publish.py, and by predict.py and others."""
+    average, other = write_averaged(small_model, tmp_path)
+    cfg = read_config(str(small_model.config))
+    cfg.update(hooks)
+    publish(cfg, tmp_path / 'model.pth', tmp_path / 'out')
+    found = safetensors.load_file(tmp_path / 'out/model.safetensors')
+    assert_same(found, average if is_averaged else other)
+    used = load_trained(cfg, tmp_path / 'model.pth').state_dict()
+    assert_same(used, found)
+    card = (tmp_path / 'out/README.md').read_text()
+    assert ('averaged by EMAHook' in card) == is_averaged
 
 
-def test_without_ema_there_are_only_the_weights(averaged):
-    content, average, _ = averaged
-    del content['ema_state_dict']
-    found = evaluated(content, Config(dict()), 'model.pth')
-    assert not found.is_averaged
-    assert_same(found.weights, average)
+def test_other_weights_must_fit_the_model(small_model, tmp_path):
+    write_averaged(small_model, tmp_path)
+    content = torch.load(tmp_path / 'model.pth')
+    del content['ema_state_dict']['module.head.fc.weight']
+    torch.save(content, tmp_path / 'model.pth')
+    cfg = read_config(str(small_model.config))
+    cfg.custom_hooks = [dict(type='EMAHook', evaluate_on_ema=False)]
+    with pytest.raises(InferenceError, match=r'head\.fc\.weight'):
+        publish(cfg, tmp_path / 'model.pth', tmp_path / 'out')
 
 
-def test_weights_in_shared_memory_are_written(tmp_path, averaged):
-    content, average, _ = averaged
-    average['b'] = average['a.weight'].t()
-    found = evaluated(content, Config(dict()), 'model.pth')
-    safetensors.save_file(found.weights, tmp_path / 'model.safetensors')
-    assert_same(safetensors.load_file(tmp_path / 'model.safetensors'), average)
+def test_weights_in_shared_memory_are_written(small_model, tmp_path):
+    content = torch.load(small_model.checkpoint)
+    weights = content['state_dict']
+    weights['head.fc.bias'] = weights['head.fc.weight'][:, 0]
+    torch.save(content, tmp_path / 'model.pth')
+    cfg = read_config(str(small_model.config))
+    publish(cfg, tmp_path / 'model.pth', tmp_path / 'out')
+    assert_same(safetensors.load_file(tmp_path / 'out/model.safetensors'), weights)
 
 
 # Metrics and the card
@@ -216,6 +250,18 @@ def test_other_runs_and_epochs_give_no_metrics(tmp_path, run):
     assert publish(cfg, tmp_path / 'model.pth', tmp_path / 'out') == {}
     assert 'There was no log' in (tmp_path / 'out/README.md').read_text()
     assert 'model-index' not in front_matter(tmp_path / 'out')
+
+
+def test_validations_without_iteration_give_no_metrics(tmp_path, log):
+    """mmengine's default logs epochs, of which these runs have none."""
+    stamp = '20260102_000000'
+    path = tmp_path / stamp / 'vis_data/scalars.json'
+    path.parent.mkdir(parents=True)
+    records = [{'mIoU': 40.0, 'step': 0}, {'mIoU': 50.0, 'step': 0}]
+    path.write_text('\n'.join(map(json.dumps, records)))
+    meta = dict(epoch=0, iter=8, experiment_name=f'fruits_{stamp}')
+    assert find_metrics(Config(dict()), meta, tmp_path / 'iter_8.pth') == {}
+    assert 'default_hooks.logger.log_metric_by_epoch=False' in log.text
 
 
 # The tool, and what it refuses
