@@ -36,7 +36,7 @@ def main() -> None:
         print(', '.join(f'{name}: {value:g}' for name, value in metrics.items()))
     else:
         print(
-            'There is no log with results next to the checkpoint, so the model card '
+            'There is no log with results of this checkpoint, so the model card '
             'has no results'
         )
 

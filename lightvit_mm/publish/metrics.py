@@ -1,8 +1,10 @@
 """The metrics of a checkpoint, from the log of the run that saved it."""
 
+import logging
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from ..files import PathLike, read_text
 from ..untrusted import parse_json
@@ -20,8 +22,8 @@ def find_metrics(cfg: Config, meta: dict, checkpoint: PathLike) -> dict[str, flo
         checkpoint: The file. The log is read next to it, where mmengine writes it.
 
     Returns:
-        Metrics by name; empty if there is no log, or if validation did not run at
-        this epoch or iteration.
+        Metrics by name; empty if there is no log, if it does not say at which
+        iteration validation ran, or if that was not this epoch or iteration.
 
     Raises:
         OSError: If the log cannot be read.
@@ -33,6 +35,15 @@ def find_metrics(cfg: Config, meta: dict, checkpoint: PathLike) -> dict[str, flo
         return {}
     logger = cfg.get('default_hooks', {}).get('logger') or {}
     step = meta['epoch' if logger.get('log_metric_by_epoch', True) else 'iter']
+    if step == 0:  # that of each validation of such a run
+        print_log(
+            f'{log} does not say at which iteration validation ran, so the metrics of '
+            'the checkpoint are unknown. In runs that count iterations, set '
+            'default_hooks.logger.log_metric_by_epoch=False before training',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return {}
     metrics = {}
     for line in read_text(log).splitlines():
         record = parse_json(line, log)
