@@ -28,7 +28,7 @@ from .files import written_whole
 from .models import LightViT
 from .models.strict import take_backbone
 from .safe_load import CheckpointError, MapLocation, RefusedError, read
-from .weights import RELEASED, SUMS, Weights
+from .weights import RELEASED, KNOWN_SUMS, Weights
 
 StateDict = dict[str, Tensor]
 
@@ -297,7 +297,9 @@ def load_published(filename: str, map_location: MapLocation | None = None) -> di
 
 def _fetch(released: Weights, path: Path, map_location: MapLocation) -> Any:
     try:
-        return fetch(released.sources, path, map_location, sums=SUMS.get(released.file))
+        return fetch(
+            released.sources, path, map_location, sums=KNOWN_SUMS.get(released.file)
+        )
     except RefusedError:
         raise
     except CheckpointError as error:
@@ -314,6 +316,6 @@ def _read_from_folder(released: Weights, path: Path, map_location: MapLocation) 
             f'is set. Put {" or ".join(released.sources)} there under this name, or '
             'unset the variable to download it.'
         )
-    if released.file in SUMS:
-        check_content(path, SUMS[released.file])
+    if released.file in KNOWN_SUMS:
+        check_content(path, KNOWN_SUMS[released.file])
     return read(path, map_location)

@@ -58,4 +58,4 @@ def _released() -> Iterator[tuple[str, Weights]]:
 RELEASED = dict(_released())
 
 # By the name of the file. The first download writes them next to it.
-SUMS: dict[str, Sums] = {}
+KNOWN_SUMS: dict[str, Sums] = {}

@@ -36,7 +36,7 @@ from lightvit_mm.checkpoints import (
     read_state_dict,
     save_state_dict,
 )
-from lightvit_mm.weights import SUMS
+from lightvit_mm.weights import KNOWN_SUMS
 
 from . import golden, hosts
 from .hostile import Bomb
@@ -787,7 +787,7 @@ def test_a_page_that_asks_for_confirmation_is_no_file(server, cache, monkeypatch
 def test_known_sums_are_checked_in_the_folder(folder, monkeypatch):
     path = folder / FILES['tiny']
     torch.save(small_authors_weights(), path)
-    monkeypatch.setitem(SUMS, path.name, downloads.sums_of(path))
+    monkeypatch.setitem(KNOWN_SUMS, path.name, downloads.sums_of(path))
     load_tiny()
     path.write_bytes(saved(small_authors_weights() | {'head.bias': torch.ones(1, 2)}))
     with pytest.raises(CheckpointError, match='different file'):

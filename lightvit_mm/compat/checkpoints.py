@@ -65,16 +65,16 @@ def read_published_models(module: ModuleType) -> None:
 
     def load_from_local(filename: str, map_location=None) -> dict:
         if os.path.isdir(os.path.expanduser(filename)):
-            return load_from_hugging_face(filename, map_location)
+            return load_model_folder(filename, map_location)
         return load_file(filename, map_location)
 
-    def load_from_hugging_face(filename: str, map_location=None) -> dict:
+    def load_model_folder(filename: str, map_location=None) -> dict:
         from ..model_folder import ModelFolder
 
         return ModelFolder(filename).checkpoint(map_location)
 
     register('', load_from_local, force=True)
-    register('hf://', load_from_hugging_face)
+    register('hf://', load_model_folder)
 
 
 def resume_from_good_checkpoints(module: ModuleType) -> None:
