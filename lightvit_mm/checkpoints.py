@@ -28,7 +28,7 @@ from .files import written_whole
 from .models import LightViT
 from .models.strict import take_backbone
 from .safe_load import CheckpointError, MapLocation, RefusedError, read
-from .weights import RELEASED, KNOWN_SUMS, Weights
+from .weights import KNOWN_SUMS, RELEASED, Weights
 
 StateDict = dict[str, Tensor]
 
