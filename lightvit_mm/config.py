@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config, ConfigDict
 
 from .files import ROOT
+from .installed import check_installed
 from .messages import close_to
 from .model_folder import ModelFolder, is_published, model_name
 
@@ -115,21 +116,6 @@ def mim_folder(package: str) -> Path:
     """
     check_installed(package)
     return Path(find_spec(package).origin).parent / '.mim'
-
-
-def check_installed(module: str) -> None:
-    """Raise a ModuleNotFoundError with the pip command if a module is missing."""
-    if find_spec(module) is None:
-        packages = dict(
-            gradio='"lightvit_mm[app]"',
-            huggingface_hub='"lightvit_mm[hub]"',
-            mmseg='mmsegmentation',
-            safetensors='"lightvit_mm[hub]"',
-            sklearn='scikit-learn',
-        )
-        raise ModuleNotFoundError(
-            f'{module} is not installed: pip install {packages.get(module, module)}'
-        )
 
 
 def walk(node: Any) -> Iterator[dict]:

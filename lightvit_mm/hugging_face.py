@@ -4,6 +4,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from .installed import check_installed
 from .safe_load import CheckpointError
 
 PREFIX = 'hf://'
@@ -49,9 +50,6 @@ def download(address: str, files: tuple[str, ...]) -> Path:
         ValueError: If the address has another form.
         CheckpointError: If the repository cannot be downloaded.
     """
-    # It imports this module.
-    from .config import check_installed
-
     repository, revision = split(address)
     for module in ('huggingface_hub', 'safetensors'):
         check_installed(module)

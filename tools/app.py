@@ -7,7 +7,8 @@ look (paper, Figure 4). Press Ctrl+C to stop the program.
 import argparse
 
 from lightvit_mm import cli
-from lightvit_mm.config import check_installed, config_name
+from lightvit_mm.config import config_name
+from lightvit_mm.installed import check_installed
 
 
 def parse_args() -> argparse.Namespace:

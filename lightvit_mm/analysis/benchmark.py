@@ -21,8 +21,9 @@ from mmengine.utils import ProgressBar, track_iter_progress
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
-from ..config import check_installed, read_config
+from ..config import read_config
 from ..files import ROOT
+from ..installed import check_installed
 from ..messages import close_to
 from ..models.lightvit import LightViT
 from ..trained import build_model

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.autograd.profiler import profile
 from torch.utils._pytree import tree_flatten
 
-from ..config import check_installed
 from ..deploy.sessions import Session, open_onnxruntime, open_openvino
+from ..installed import check_installed
 from .plain import to_plain
 
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)

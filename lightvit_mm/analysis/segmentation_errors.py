@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from ..config import check_installed
+from ..installed import check_installed
 
 
 class Errors(NamedTuple):

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from mmengine.config import Config
 from mmengine.registry import DATASETS, Registry
 
-from ..config import SPLITS, check_installed, class_slots, learns_classes
+from ..config import SPLITS, class_slots, learns_classes
+from ..installed import check_installed
 from ..messages import listed
 from . import any_dataset, coco
 from .class_names import check_class_names

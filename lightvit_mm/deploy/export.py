@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..config import check_installed
 from ..files import PathLike, written_whole
+from ..installed import check_installed
 from ..models.layers import HW
 from .metadata import describe, fixed_size, preprocessing_steps
 from .modules import (

@@ -21,8 +21,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 from torchvision.ops import box_iou
 
-from ..config import check_installed
 from ..files import PathLike, written_whole
+from ..installed import check_installed
 from ..models.layers import HW
 from ..trained import network_input
 from .export import check_name, export, onnx_to_openvino, take

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ..analysis.attention_maps import visualize
 from ..analysis.report import Table
-from ..config import check_installed, read_config
+from ..config import read_config
+from ..installed import check_installed
 from ..trained import load_trained
 from . import Options
 

@@ -13,8 +13,8 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from ..config import check_installed
 from ..files import PathLike
+from ..installed import check_installed
 from ..trained import image_pipeline, load_trained, pipeline_of
 from .labels import keep_labels_inside
 

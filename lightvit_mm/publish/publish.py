@@ -7,9 +7,9 @@ import torch
 from mmengine.config import Config
 
 from .. import __version__
-from ..config import check_installed
 from ..downloads import sums_of
 from ..files import PathLike, new_folder
+from ..installed import check_installed
 from ..model_folder import CARD, CLASSES, CONFIG, METRICS, SUMS, WEIGHTS
 from ..trained import load_trained, read_trained
 from .card import Facts, model_card

@@ -8,8 +8,8 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.utils import get_object_from_string
 
-from ..config import check_installed
 from ..inert_config import LIBRARIES, WRITES, is_inert, parse, problems, registered
+from ..installed import check_installed
 
 # They describe a run on one machine, not the model.
 _VALUES = (bool, int, float, str, bytes, type(None))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightvit_mm import LightViT, config
+from lightvit_mm import LightViT, installed
 from lightvit_mm.analysis import benchmark, runtimes
 from lightvit_mm.analysis.benchmark import Result
 from lightvit_mm.analysis.runtimes import RUNTIMES, RunningModel, Setup
@@ -103,7 +103,7 @@ def test_config_without_a_model_is_an_error(tmp_path):
     ],
 )
 def test_missing_library_names_the_install_command(name, message, monkeypatch):
-    monkeypatch.setattr(config, 'find_spec', lambda module: None)
+    monkeypatch.setattr(installed, 'find_spec', lambda module: None)
     with pytest.raises(ModuleNotFoundError) as info:
         benchmark.build(name)
     assert str(info.value) == message

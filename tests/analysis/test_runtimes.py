@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightvit_mm import LightViT, config
+from lightvit_mm import LightViT, installed
 from lightvit_mm.analysis import runtimes
 from lightvit_mm.analysis.complexity import count_parameters
 from lightvit_mm.analysis.plain import PlainLightViT
@@ -209,7 +209,7 @@ def test_missing_gpu_is_an_error(monkeypatch):
 
 def test_missing_runtime_is_an_error(monkeypatch):
     monkeypatch.setattr(
-        config, 'find_spec', lambda name: None if name == 'openvino' else name
+        installed, 'find_spec', lambda name: None if name == 'openvino' else name
     )
     Setup(['onnxruntime'])
     for runtime in ('openvino', 'int8'):

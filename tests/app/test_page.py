@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightvit_mm import config
+from lightvit_mm import installed
 from lightvit_mm.analysis.attention_maps import global_attention_maps, heat_map
 from lightvit_mm.app.explorer import Explorer
 from lightvit_mm.config import read_config
@@ -28,7 +28,7 @@ BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 
 
 def test_the_tool_says_how_to_install_gradio(models, monkeypatch):
-    monkeypatch.setattr(config, 'find_spec', lambda name: None)
+    monkeypatch.setattr(installed, 'find_spec', lambda name: None)
     monkeypatch.setattr(sys, 'argv', [str(TOOL), 'config.py', 'model.pth'])
     with pytest.raises(SystemExit, match=r'pip install "lightvit_mm\[app\]"$'):
         runpy.run_path(str(TOOL), run_name='__main__')

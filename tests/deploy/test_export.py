@@ -283,7 +283,7 @@ def test_a_missing_package_is_named(tool, tmp_path, monkeypatch, package, args):
     config, checkpoint = write_model(classifier(), tmp_path)
     before = set(tmp_path.rglob('*'))
     monkeypatch.setattr(
-        'lightvit_mm.config.find_spec',
+        'lightvit_mm.installed.find_spec',
         lambda name: None if name == package else find_spec(name),
     )
     with pytest.raises(

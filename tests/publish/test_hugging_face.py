@@ -133,7 +133,7 @@ def test_other_addresses_are_refused(address):
 @pytest.mark.parametrize('module', ['huggingface_hub', 'safetensors'])
 def test_missing_package_is_named(monkeypatch, module):
     monkeypatch.setattr(
-        'lightvit_mm.config.find_spec', lambda name: None if name == module else True
+        'lightvit_mm.installed.find_spec', lambda name: None if name == module else True
     )
     hugging_face.download.cache_clear()
     with pytest.raises(ModuleNotFoundError) as error:

@@ -287,7 +287,7 @@ def test_another_folder_is_not_overwritten(small_model, tmp_path):
 @pytest.mark.parametrize('module', ['huggingface_hub', 'safetensors'])
 def test_missing_package_is_named(small_model, tmp_path, monkeypatch, module):
     monkeypatch.setattr(
-        'lightvit_mm.config.find_spec', lambda name: None if name == module else True
+        'lightvit_mm.installed.find_spec', lambda name: None if name == module else True
     )
     with pytest.raises(ModuleNotFoundError, match=r'pip install "lightvit_mm\[hub\]"'):
         publish(read_config(str(small_model.config)), small_model.checkpoint, tmp_path)

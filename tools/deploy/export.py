@@ -8,10 +8,11 @@ import argparse
 from pathlib import Path
 
 from lightvit_mm import cli
-from lightvit_mm.config import check_installed, config_name
+from lightvit_mm.config import config_name
 from lightvit_mm.deploy.export import SUFFIXES, export
 from lightvit_mm.deploy.modules import PARTS, ExportError
 from lightvit_mm.files import image_files
+from lightvit_mm.installed import check_installed
 from lightvit_mm.trained import load_trained
 
 
