@@ -81,7 +81,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add the checkpoint, which defaults to the published weights of the config.
+    """Add the checkpoint; see :func:`checkpoint_of` for its default.
 
     Parse with ``parse_intermixed_args``: before Python 3.13, ``parse_args`` misses an
     optional file after an option.
@@ -90,8 +90,9 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         'checkpoint',
         nargs='?',
         help='checkpoint file; address, such as lightvit://tiny-in1k; or published '
-        'model (its folder or hf://OWNER/NAME); default: the published weights of the '
-        'config, which docs/model_zoo.md lists',
+        'model (its folder or hf://OWNER/NAME); default: the weights of the published '
+        'model that is the config, or the published weights of the config, which '
+        'docs/model_zoo.md lists',
     )
 
 
@@ -112,7 +113,7 @@ def parse_sources(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Parse arguments with :func:`add_checkpoint_and_sources`.
 
     The first file after the config is the checkpoint, unless it is an image, a
-    video, a folder or a glob. Then ``checkpoint`` is None.
+    video, a glob or a folder other than a published model. Then ``checkpoint`` is None.
     """
     args = parser.parse_intermixed_args()
     given = [args.checkpoint, *args.paths] if args.checkpoint else args.paths
@@ -126,6 +127,9 @@ def parse_sources(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def checkpoint_of(args: argparse.Namespace, cfg: Config) -> str:
     """The checkpoint of :func:`add_checkpoint`.
+
+    The default is the config if that is a published model, otherwise the published
+    weights of the config.
 
     Raises:
         ValueError: If none is given, and the config has no published weights.

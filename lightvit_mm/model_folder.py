@@ -1,7 +1,8 @@
 """Published models: folders that ``tools/publish.py`` wrote, here or on Hugging Face.
 
-A folder can be given wherever a config or a checkpoint is expected. Each file is
-checked against ``SHA256SUMS`` before it is used, and none is executed.
+The tools take a folder as config or checkpoint, mmengine as a checkpoint, and
+OpenMMLab's inferencers as a model. Each file is checked against ``SHA256SUMS`` before
+it is used, and none is executed.
 """
 
 import hashlib

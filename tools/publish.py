@@ -1,7 +1,8 @@
 """Publish a trained model: weights, config, classes, metrics, model card, sha256 sums.
 
-You can give the folder wherever a config or a checkpoint is expected, and upload it to
-Hugging Face.
+You can give the folder as config or checkpoint to this package's other tools, as
+init_cfg or load_from in a config, and to OpenMMLab's inferencers. You can upload it
+to Hugging Face.
 """
 
 import argparse

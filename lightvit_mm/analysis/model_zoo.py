@@ -16,7 +16,7 @@ _INTRODUCTION = """# Model zoo
   of them; Cascade Mask R-CNN predicts masks for all 1000 in each of its three stages.
 - Results are quoted from the source next to them. No model was trained to completion to
   verify them.
-- The weights are the authors'. `predict.py`, `test.py`, `export.py` and
+- The weights are the authors'. `predict.py`, `test.py`, `export.py`, `app.py` and
   `visualize_attention.py` use them if you give no checkpoint. The detectors' weights
   could not be downloaded during development, so loading them is untested: see
   [Published weights](predict.md#published-weights).

@@ -32,7 +32,7 @@ _PAGE = """\
 
 ```bash
 pip install "lightvit_mm[hub]"
-python tools/predict.py hf://OWNER/{name} hf://OWNER/{name} photo.jpg
+python tools/predict.py hf://OWNER/{name} photo.jpg
 ```
 
 You can give a local copy of this folder in place of `hf://OWNER/{name}`.

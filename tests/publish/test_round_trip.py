@@ -63,9 +63,7 @@ def test_weights_go_to_the_device(small_model):
 
 def test_predict(model, tool, photo):
     """The pictures and all numbers."""
-    runs = dict(
-        new=(model.published, model.published), old=(model.config, model.checkpoint)
-    )
+    runs = dict(new=(model.published,), old=(model.config, model.checkpoint))
     content, picture = {}, {}
     for run, files in runs.items():
         np.random.seed(0)  # mmdet draws in random colours.
