@@ -1,6 +1,6 @@
 """``--cfg-options``: each option must change something that a tool reads.
 
-This also finds misspelled settings in the file itself.
+Misspelled settings in the config file itself are found, too.
 """
 
 import difflib

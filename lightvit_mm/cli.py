@@ -118,7 +118,7 @@ def run_config(args: argparse.Namespace, needed: Sequence[str] = ()) -> Config:
     missing = [name for name in needed if cfg.get(name) is None]
     if missing:
         raise ValueError(
-            f'{args.config} has no {", ".join(missing)}: name a complete config, not a '
+            f'{args.config} has no {", ".join(missing)}: give a complete config, not a '
             'base config'
         )
     config.check_class_weights(cfg)

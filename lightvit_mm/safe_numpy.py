@@ -1,7 +1,7 @@
 """Stand-ins for what pickles of NumPy call: arrays, data types and scalars.
 
-NumPy trusts pickles. One can declare bytes of the file to be pointers to objects,
-and an array that gets its values twice frees those that a tensor may still use.
+NumPy trusts pickles. A pickle can declare bytes of the file to be pointers to objects.
+It can also set the values of an array twice, which frees those a tensor may still use.
 """
 
 import math
@@ -62,7 +62,7 @@ class Array(np.ndarray):
         version, shape, dtype, is_fortran, values = state
         if not self._is_empty:
             raise NotAllowedError('a NumPy array that gets its values twice')
-        # NumPy reads behind the end of a list that is too short.
+        # NumPy reads past the end of a list that is too short.
         if isinstance(values, list) and len(values) != math.prod(shape):
             raise NotAllowedError('a NumPy array with too few values')
         self._is_empty = False

@@ -1,6 +1,6 @@
-"""Checks of settings that mmengine accepts with any value.
+"""Checks settings for which mmengine accepts any value.
 
-A wrong one would let a run train nothing, save nothing or never validate, or end it
+With a wrong value, a run would train nothing, save nothing or never validate, or end
 with an error that does not name the setting.
 """
 
@@ -30,9 +30,11 @@ class _Group(NamedTuple):
 
 
 def _has_field(template: Any) -> bool:
-    return isinstance(template, str) and any(
-        field is not None for _, field, _, _ in string.Formatter().parse(template)
-    )
+    try:
+        parts = list(string.Formatter().parse(template))
+    except (TypeError, ValueError):  # not a string, or a brace on its own
+        return False
+    return any(field is not None for _, field, _, _ in parts)
 
 
 _COUNT = number('a whole number >= 1', lambda value: value >= 1 and value == int(value))
@@ -42,9 +44,9 @@ _COUNT_OR_OFF = Kind(
 )
 _INTERVAL = _COUNT_OR_OFF._replace(expected='a whole number >= 1, or -1 to save none')
 _TEMPLATE = Kind(
-    'a name with {} in the place of the number, such as epoch_{}.pth', _has_field
+    'a name with {} in place of the number, such as epoch_{}.pth', _has_field
 )
-# Infinity measures the norm, and clips nothing.
+# Infinity only measures the norm; it clips nothing.
 _NORM = Kind(
     'a number above 0', lambda value: isinstance(value, Real) and bool(value > 0)
 )

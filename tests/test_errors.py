@@ -246,8 +246,8 @@ def test_an_error_in_a_config_names_file_and_line(folder, monkeypatch, code, mes
     [
         ('train', 'strategy.type=lightvit_mm.FSDPStrategy', 'strategy has no effect'),
         ('train', 'train_cfg.max_epochs=0', 'train_cfg: max_epochs=0 should be a whol'),
-        ('train', 'optim_wrapper=None', 'config.py has no optim_wrapper: name a comp'),
-        ('test', 'model=None', 'config.py has no model: name a complete config'),
+        ('train', 'optim_wrapper=None', 'config.py has no optim_wrapper: give a comp'),
+        ('test', 'model=None', 'config.py has no model: give a complete config'),
         ('test', 'test_evaluator=[]', 'test_evaluator=[] has no metric'),
     ],
 )

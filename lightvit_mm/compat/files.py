@@ -106,7 +106,7 @@ def unpickle_safely(module: ModuleType) -> None:
 
 
 def unpickle_with_mmengine(module: ModuleType) -> None:
-    """Read pickles as mmengine does, which :func:`unpickle_safely` protects.
+    """Read pickles through mmengine, which :func:`unpickle_safely` makes safe.
 
     Args:
         module: One that calls ``pickle.loads``.
@@ -120,7 +120,7 @@ def unpickle_with_mmengine(module: ModuleType) -> None:
 
 
 def read_hierarchy_safely(module: ModuleType) -> None:
-    """Read the array of objects that is the hierarchy of classes with mmengine, too.
+    """Read the class hierarchy, an array of objects, through mmengine, too.
 
     Args:
         module: ``mmdet.datasets.openimages``.

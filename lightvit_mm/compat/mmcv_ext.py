@@ -191,8 +191,9 @@ def _check_rois(operator: str, rois: Tensor, num_images: int) -> None:
     good &= index == index.floor()
     if not good.all():
         raise ValueError(
-            f'{operator} got the RoI {rois[~good][0].tolist()}, but expects a whole '
-            f'image index >= 0 and below {num_images}, and four finite coordinates'
+            f'{operator} got the RoI {rois[~good][0].tolist()}, but expects an '
+            f'integer image index >= 0 and below {num_images}, and four finite '
+            'coordinates'
         )
 
 

@@ -36,10 +36,10 @@ class ExactResumeHook(Hook):
     If a checkpoint was saved before the validation that follows it, a resumed run
     validates before it trains. It also restores the counts of ``EarlyStoppingHook``.
     Schedulers that follow a metric, the best checkpoint and the end of the training
-    are then those of an uninterrupted run.
+    then match an uninterrupted run.
 
-    Another batch size, number of processes or images in the resumed run is allowed,
-    and so is a checkpoint without the state of the optimizer; both log a warning.
+    The resumed run may have a different batch size, number of processes or number of
+    images, and the checkpoint may have no optimizer state. Each logs a warning.
 
     Three things are not restored, so that they make a resumed run differ: images
     that a transform keeps in its worker (mmdet's ``CachedMosaic`` and
@@ -61,7 +61,7 @@ class ExactResumeHook(Hook):
             # It may be drawn at random, unlike that of the runner.
             sampler_seed=getattr(sampler, 'seed', None),
             done=self._done,
-            # The validation that ends a training ends it again if it is repeated.
+            # If the validation that ended the training is repeated, it ends it again.
             validated=self._is_validated and not runner.train_loop.stop_training,
             batches=_batches(runner),
             early_stopping={
@@ -77,8 +77,8 @@ class ExactResumeHook(Hook):
         takes_first = hasattr(runner, 'strategy')
         if runner._resume and not takes_first and 'optimizer' not in checkpoint:
             runner.logger.warning(
-                'The checkpoint has no optimizer state, as no best checkpoint has: the '
-                'optimizer starts anew.'
+                'The checkpoint has no optimizer state (best checkpoints have none): '
+                'the optimizer starts from scratch.'
             )
 
     def before_train(self, runner: Runner) -> None:
@@ -129,8 +129,8 @@ class ExactResumeHook(Hook):
         if changed:
             runner.logger.warning(
                 f'The run is resumed with {", ".join(sorted(changed))}. It continues '
-                'at the same number of batches, so images of this epoch may be left '
-                'out or repeated.'
+                'after the same number of batches, so images of this epoch may be '
+                'skipped or repeated.'
             )
 
     def _restore_early_stopping(self, runner: Runner) -> None:
@@ -145,8 +145,9 @@ class _MissedValidation(Hook):
 
     def before_train(self, runner: Runner) -> None:
         runner.logger.info(
-            'The checkpoint was saved before its validation, which is made up now.'
+            'The checkpoint was saved before its validation, which runs now.'
         )
+        runner._hooks.remove(self)
         runner.val_loop.run()
 
 
@@ -190,7 +191,7 @@ def _count_before_saving(runner: Runner) -> None:
 
 
 def _batches(runner: Runner) -> dict[str, int]:
-    """What decides which images are in the batch of a number."""
+    """What determines which images each batch contains."""
     dataloader = runner.train_dataloader
     return dict(
         batch_size=dataloader.batch_sampler.batch_size,

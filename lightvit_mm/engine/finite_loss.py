@@ -33,10 +33,9 @@ class FiniteLossHook(Hook):
 
     A checkpoint is saved only if all parameters and the state of the optimizer are
     finite, and no buffer, such as BatchNorm's statistics, contains NaN. Otherwise the
-    run stops. With FSDP,
-    each process checks its part: a file with NaN may be written, but
-    ``last_checkpoint`` does not name it. With DeepSpeed, mmengine does not call this
-    check.
+    run stops. With FSDP, each process checks its part: a file with NaN may be written,
+    but ``last_checkpoint`` does not name it. With DeepSpeed, mmengine does not call
+    this check.
 
     mmdet's ``CheckInvalidLossHook`` checks only every 50th iteration, in each
     process separately. It names neither losses nor images, and NaN may be saved.

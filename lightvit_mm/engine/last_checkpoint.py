@@ -171,7 +171,7 @@ def _say_that_it_starts(folders: RunFolders) -> None:
     if best := folders.find_best():
         _warn(
             f'{best[0].parent} has only checkpoints without optimizer state, such as '
-            f'{best[-1].name}: {start}; --resume FILE continues with the weights of one'
+            f'{best[-1].name}: {start}; to use the weights of one, add --resume FILE'
         )
     else:
         message = f'{folders.work_dir} has no checkpoint: {start}'
@@ -227,7 +227,7 @@ def _is_good(path: Path) -> bool:
 def _check(path: Path) -> None:
     if path.is_dir():
         if not any(path.glob('*_states.pt')):
-            raise CheckpointError(f'{path} is a folder, but no DeepSpeed checkpoint')
+            raise CheckpointError(f'{path} is a folder, but not a DeepSpeed checkpoint')
         return
     # The checksums come first, because damaged bytes can look like code.
     check_sums(path)

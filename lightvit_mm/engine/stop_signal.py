@@ -34,7 +34,7 @@ class StopSignalHook(Hook):
     Training stops after the current iteration, and validation after the current
     batch. If metrics are being computed, the run stops when they are done. With
     :class:`~lightvit_mm.engine.exact_resume.ExactResumeHook`, the resumed run first
-    repeats an interrupted validation, or makes up one that did not start.
+    repeats an interrupted validation, or runs one that had not started.
 
     The checkpoint is named ``iter_N.pth`` and saved with the options of
     ``CheckpointHook``; ``last_checkpoint`` names it. The next regular checkpoint of

@@ -1,4 +1,4 @@
-"""Keeps labels inside the picture, and as they are written."""
+"""Keeps labels inside the picture and draws them as written."""
 
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
