@@ -30,9 +30,11 @@ class _Group(NamedTuple):
 
 
 def _has_field(template: Any) -> bool:
-    return isinstance(template, str) and any(
-        field is not None for _, field, _, _ in string.Formatter().parse(template)
-    )
+    try:
+        parts = list(string.Formatter().parse(template))
+    except (TypeError, ValueError):  # not a string, or a brace on its own
+        return False
+    return any(field is not None for _, field, _, _ in parts)
 
 
 _COUNT = number('a whole number >= 1', lambda value: value >= 1 and value == int(value))

@@ -48,6 +48,7 @@ def config(**options):
             'a whole number >= 1, or -1 for',
         ),
         ('default_hooks.checkpoint.filename_tmpl', 'ckpt.pth', 'a name with {} in'),
+        ('default_hooks.checkpoint.filename_tmpl', 'a}_{}.pth', 'a name with {} in'),
         ('optim_wrapper.clip_grad.max_norm', 0, 'a number above 0'),
         ('optim_wrapper.clip_grad.max_norm', -1, 'a number above 0'),
         ('optim_wrapper.optimizer.lr', 'fast', 'a finite number, or None'),

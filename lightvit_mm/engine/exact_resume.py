@@ -147,6 +147,7 @@ class _MissedValidation(Hook):
         runner.logger.info(
             'The checkpoint was saved before its validation, which runs now.'
         )
+        runner._hooks.remove(self)
         runner.val_loop.run()
 
 
