@@ -39,6 +39,8 @@ def parse(tmp_path, monkeypatch):
         ('photos', (None, ['photos'])),
         ('photos a.jpg', (None, ['photos', 'a.jpg'])),
         ('photos/*.png', (None, ['photos/*.png'])),
+        ('http://h/x.pth?sig=1 a.jpg', ('http://h/x.pth?sig=1', ['a.jpg'])),
+        ('runs/best_*.pth a.jpg', ('runs/best_*.pth', ['a.jpg'])),
         ('--out x a.jpg', (None, ['a.jpg'])),
         ('--out x model.pth a.jpg', ('model.pth', ['a.jpg'])),
         ('model.pth --out x a.jpg', ('model.pth', ['a.jpg'])),
