@@ -108,7 +108,13 @@ def _model_name(config: str) -> str:
     from ..config import read_config
     from ..metafile import find
 
-    return find(read_config(config).filename)['Name']
+    entry = find(read_config(config).filename)
+    if entry is None:
+        raise ValueError(
+            f'{config} is not the config of a model: give one that docs/model_zoo.md '
+            'lists'
+        )
+    return entry['Name']
 
 
 def find_published_models(module: ModuleType) -> None:
