@@ -77,3 +77,21 @@ def test_a_checkpoint_alone_is_optional_anywhere(arguments, expected):
     parser.add_argument('--out')
     args = parser.parse_intermixed_args(['config.py', *arguments.split()])
     assert (args.config, args.checkpoint) == ('config.py', expected)
+
+
+def test_the_default_checkpoint_is_the_published_one():
+    parser = argparse.ArgumentParser()
+    cli.add_config(parser)
+    cli.add_checkpoint(parser)
+
+    def checkpoint(*given):
+        args = parser.parse_args(given)
+        return cli.checkpoint_of(args, cli.read_config(args))
+
+    published = 'lightvit_mm::lightvit_t_8xb128_in1k.py'
+    assert checkpoint(published) == 'lightvit://tiny-in1k'
+    assert checkpoint(published, 'model.pth') == 'model.pth'
+    with pytest.raises(
+        ValueError, match='retinanet.* has no published weights: give a checkpoint'
+    ):
+        checkpoint('lightvit_mm::retinanet_lightvit_t_1x.py')

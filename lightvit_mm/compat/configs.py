@@ -72,14 +72,14 @@ def find_inferencer_configs(module: ModuleType) -> None:
     def load_own_config(inferencer: Any, model: str) -> tuple[Any, str | None]:
         # They import mmengine, which may still be importing itself above.
         from ..config import read_config
-        from ..metafile import find
+        from ..metafile import published_weights
         from ..model_folder import is_published
 
         if is_published(model):
             return read_config(model), model
         if model.startswith(f'{_PACKAGE}::'):
             cfg = read_config(model)
-            return cfg, (find(cfg.filename) or {}).get('Weights')
+            return cfg, published_weights(cfg)
         return load_by_name(inferencer, model)
 
     module.BaseInferencer._load_model_from_metafile = load_own_config
