@@ -24,8 +24,8 @@ def find_own_configs(module: ModuleType) -> None:
         package, separator, name = cfg_path.partition('::')
         if separator and package not in (_PACKAGE, *MODULE2PACKAGE):
             raise ModuleNotFoundError(
-                f'{filename}: {package} in _base_ = {cfg_path!r} is no package with '
-                'configs; expected lightvit_mm, mmdet, mmpretrain or mmseg'
+                f'{filename}: {package} in _base_ = {cfg_path!r} is not a package '
+                'with configs; expected lightvit_mm, mmdet, mmpretrain or mmseg'
             )
         if package != _PACKAGE:
             return get_cfg_path(cfg_path, filename)
