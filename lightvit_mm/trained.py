@@ -16,7 +16,7 @@ from mmengine.runner import CheckpointLoader, load_state_dict
 from torch import Tensor, nn
 
 from .arguments import TEXT, check, each
-from .checkpoints import find_weights
+from .checkpoints import CheckpointError, find_weights
 from .engine.own_data import complete
 from .files import PathLike
 from .models import LightViT
@@ -88,7 +88,10 @@ def load_trained(
     try:
         load_state_dict(model, weights, strict=True)
     except RuntimeError as error:
-        raise _unusable(checkpoint, error) from error
+        raise InferenceError(
+            f'The checkpoint {checkpoint} cannot be used; expected weights of exactly '
+            f'the model in the config: {_in_one_line(error)}'
+        ) from error
     model.dataset_meta = trained_on or None
     if with_classes:
         model.dataset_meta = _dataset_meta(model, cfg, trained_on)
@@ -102,20 +105,20 @@ def _read(checkpoint: PathLike) -> tuple[dict[str, Tensor], dict]:
             str(checkpoint), 'cpu', logger='silent'
         )
         weights = find_weights(content, checkpoint)
-    except (OSError, EOFError, RuntimeError, UnpicklingError, ValueError) as error:
-        raise _unusable(checkpoint, error) from error
+    except (CheckpointError, OSError) as error:
+        raise InferenceError(_in_one_line(error)) from error
+    except (EOFError, RuntimeError, UnpicklingError, ValueError) as error:
+        raise InferenceError(
+            f'The checkpoint {checkpoint} cannot be used: {_in_one_line(error)}'
+        ) from error
     meta = content.get('meta') or {}
     # OpenMMLab 1.x has CLASSES and PALETTE in meta itself.
     meta = meta.get('dataset_meta') or meta
     return weights, {key.lower(): value for key, value in meta.items()}
 
 
-def _unusable(checkpoint: PathLike, error: Exception) -> InferenceError:
-    reason = ' '.join(str(error).split()) or type(error).__name__
-    return InferenceError(
-        f'The checkpoint {checkpoint} cannot be used; expected weights of exactly '
-        f'the model in the config: {reason}'
-    )
+def _in_one_line(error: Exception) -> str:
+    return ' '.join(str(error).split()) or type(error).__name__
 
 
 def _dataset_meta(model: nn.Module, cfg: Config, trained_on: dict) -> dict:
