@@ -71,6 +71,11 @@ def check_content(path: Path, expected: Sums) -> None:
         )
 
 
+def sums_file(path: Path) -> Path:
+    """Where the sums of a download are stored."""
+    return path.with_name(path.name + SUMS_SUFFIX)
+
+
 def fetch(
     sources: Sequence[str],
     path: Path,
@@ -80,8 +85,8 @@ def fetch(
 ) -> Any:
     """Read a checkpoint from the web, downloaded only once.
 
-    The first download stores the length and the sha256 of the file next to it, with
-    the suffix :data:`SUMS_SUFFIX`. Every later load checks both.
+    The first download stores the length and the sha256 of the file next to it; see
+    :func:`sums_file`. Every later load checks both.
 
     Args:
         sources: Its addresses. The next one is tried if one fails.
@@ -135,7 +140,7 @@ def _read_download(
 
 def _stored_sums(path: Path) -> Sums | None:
     """The sums that the first download stored, None if there was none."""
-    path = path.with_suffix(SUMS_SUFFIX)
+    path = sums_file(path)
     if not path.exists():
         return None
     try:
@@ -189,7 +194,7 @@ def _download_from(
     progress: bool,
     sums: Sums | None,
 ) -> Any:
-    with written_whole(path, SUMS_SUFFIX) as draft:
+    with written_whole(path, path.suffix + SUMS_SUFFIX) as draft:
         with _limited_wait():
             download_url_to_file(url, str(draft), progress=progress)
         _check_is_no_page(draft)
@@ -199,7 +204,7 @@ def _download_from(
             check_content(draft, sums)
         # urllib reports no error if the connection breaks off.
         content = read(draft, map_location, name=url)
-        draft.with_suffix(SUMS_SUFFIX).write_text(json.dumps(sums._asdict()))
+        sums_file(draft).write_text(json.dumps(sums._asdict()))
     return content
 
 

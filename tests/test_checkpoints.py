@@ -585,7 +585,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / 'torch' / 'hub' / 'checkpoints'
 
 
-SUMS_FILE = 'lightvit_tiny_78.7.sums.json'
+SUMS_FILE = 'lightvit_tiny_78.7.ckpt.sums.json'
 
 
 def kept(cache):
@@ -712,7 +712,7 @@ def test_a_published_detector_is_loaded_strictly(server, cache):
     assert checkpoint['meta']['CLASSES'] == ('person', 'bicycle')
     assert [request.partition('?')[0] for request in server.requests] == ['/download']
     stem = 'mask_rcnn_lightvit_tiny_fpn_1x_coco'
-    assert kept(cache) == [f'{stem}.pth', f'{stem}.sums.json']
+    assert kept(cache) == [f'{stem}.pth', f'{stem}.pth.sums.json']
 
     for path in cache.iterdir():
         path.unlink()
