@@ -19,7 +19,13 @@ from mmengine.logging import print_log
 from torch.hub import download_url_to_file
 
 from .files import read_json, remove_drafts, written_whole
-from .safe_load import CheckpointError, MapLocation, RefusedError, read
+from .safe_load import (
+    CheckpointError,
+    MapLocation,
+    RefusedError,
+    TruncatedError,
+    read,
+)
 
 TIMEOUT = 60  # seconds without data after which a download fails
 SUMS_SUFFIX = '.sums.json'
@@ -203,7 +209,10 @@ def _download_from(
         else:
             check_content(draft, sums)
         # urllib reports no error if the connection breaks off.
-        content = read(draft, map_location, name=url)
+        try:
+            content = read(draft, map_location, name=url)
+        except TruncatedError as error:
+            raise CheckpointError('the file is truncated: its end is missing') from error
         sums_file(draft).write_text(json.dumps(sums._asdict()))
     return content
 
