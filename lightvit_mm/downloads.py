@@ -145,17 +145,20 @@ def _read_download(
 
 
 def _stored_sums(path: Path) -> Sums | None:
-    """The sums that the first download stored, None if there was none."""
-    path = sums_file(path)
-    if not path.exists():
+    """The sums that the first download stored, None if they are missing or damaged."""
+    stored = sums_file(path)
+    if not stored.exists():
         return None
     try:
-        return Sums(**read_json(path))
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f'{path} should hold a length and a sha256. Delete it to download the '
-            f'weights again ({error})'
-        ) from error
+        return Sums(**read_json(stored))
+    except (OSError, TypeError, ValueError) as error:
+        print_log(
+            f'{path.name} is not checked, because {stored} should hold a length and a '
+            f'sha256 ({error}). Delete both to download the weights again',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return None
 
 
 def _download(

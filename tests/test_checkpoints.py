@@ -794,6 +794,13 @@ def test_known_sums_are_checked_in_the_folder(folder, monkeypatch):
         load_tiny()
 
 
+def test_broken_sums_do_not_stop_a_load(server, cache, log):
+    load_tiny()
+    (cache / SUMS_FILE).write_text('')
+    assert 'backbone.global_token' in load_tiny()
+    assert len(server.requests) == 2 and SUMS_FILE in log.text
+
+
 def test_one_of_many_processes_downloads(server):
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(load_tiny, range(4)))

@@ -229,12 +229,15 @@ def test_known_sums_are_checked_before_the_first_load(tmp_path, web, download):
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{"length": 3}'])
-def test_damaged_sums_are_named(tmp_path, download, text):
+def test_damaged_sums_are_named_and_ignored(tmp_path, web, download, log, text):
     download(1.0)
     path = tmp_path / 'cache/file.pth.sums.json'
     path.write_text(text)
-    with pytest.raises(CheckpointError, match=f'{path} should hold a length'):
-        download()
+    assert download() == 1 and len(web.requests) == 1
+    assert f'file.pth is not checked, because {path} should hold a len' in log.text
+    (tmp_path / 'cache/file.pth').unlink()
+    assert download(2.0) == 2
+    assert json.loads(path.read_text())['sha256']
 
 
 # Several sources
