@@ -32,6 +32,7 @@ SUMS_SUFFIX = '.sums.json'
 
 # Files on these hosts have unique names, and users may already have them.
 _OWN_NAMES = ('download.openmmlab.com', 'download.pytorch.org')
+_IF_CHANGED = 'if the file has changed on purpose'
 # Larger than the web pages that servers send in place of a file.
 _PAGE_BYTES = 2**18
 
@@ -82,6 +83,36 @@ def sums_file(path: Path) -> Path:
     return path.with_name(path.name + SUMS_SUFFIX)
 
 
+def read_checked(
+    path: Path, map_location: MapLocation | None = None, sums: Sums | None = None
+) -> Any:
+    """Read a checkpoint after comparing it with its known or stored sums, if any.
+
+    Args:
+        path: The file.
+        map_location: As for ``torch.load``.
+        sums: Its sums, if known; by default those stored next to it.
+
+    Returns:
+        What was saved, as of :func:`lightvit_mm.safe_load.read`.
+
+    Raises:
+        OSError: If it cannot be read.
+        RefusedError: If it may carry code.
+        CheckpointError: If it is damaged or a different file.
+    """
+    if sums is not None:
+        check_content(path, sums)
+    elif (stored := _stored_sums(path)) is not None:
+        try:
+            check_content(path, stored)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f'{error}. Delete {sums_file(path)} {_IF_CHANGED}'
+            ) from error
+    return read(path, map_location)
+
+
 def fetch(
     sources: Sequence[str],
     path: Path,
@@ -130,11 +161,8 @@ def _read_download(
     """What an earlier download saved, None if there is none or it is damaged."""
     if not path.is_file():
         return None
-    sums = sums or _stored_sums(path)
     try:
-        if sums is not None:
-            check_content(path, sums)
-        return read(path, map_location)
+        return read_checked(path, map_location, sums)
     except RefusedError:
         raise
     except CheckpointError as error:

@@ -794,6 +794,20 @@ def test_known_sums_are_checked_in_the_folder(folder, monkeypatch):
         load_tiny()
 
 
+def test_stored_sums_are_checked_in_the_folder(server, cache, monkeypatch):
+    load_tiny()
+    monkeypatch.setenv('LIGHTVIT_CHECKPOINTS', str(cache))
+    load_tiny()
+    changed = small_authors_weights() | {'head.bias': torch.ones(1, 2)}
+    (cache / FILES['tiny']).write_bytes(saved(changed))
+    with pytest.raises(
+        CheckpointError, match=rf'different file.*\. Delete {cache / SUMS_FILE} if'
+    ):
+        load_tiny()
+    (cache / SUMS_FILE).unlink()
+    assert torch.equal(load_tiny()['head.fc.bias'], torch.ones(1, 2))
+
+
 def test_broken_sums_do_not_stop_a_load(server, cache, log):
     load_tiny()
     (cache / SUMS_FILE).write_text('')
