@@ -151,7 +151,7 @@ def fetch(
             if content is None:
                 content = _download(sources, path, map_location, progress, sums)
     except OSError as error:
-        raise _failure([_reason(sources[0], error)], path) from error
+        raise _failure([_reason(sources[0], error)], path, sums) from error
     return content
 
 
@@ -197,12 +197,12 @@ def _download(
     sums: Sums | None,
 ) -> Any:
     remove_drafts(path)
-    sums = sums or _stored_sums(path)
+    expected = sums or _stored_sums(path)
     failures = []
     for url in sources:
         print_log(f'Downloading {url} to {path}', logger='current')
         try:
-            return _download_from(url, path, map_location, progress, sums)
+            return _download_from(url, path, map_location, progress, expected)
         except RefusedError:
             raise
         except (OSError, ValueError, HTTPException, CheckpointError) as error:
@@ -210,18 +210,22 @@ def _download(
             cause = error
             if url != sources[-1]:
                 print_log(failures[-1], logger='current', level=logging.WARNING)
-    raise _failure(failures, path) from cause
+    raise _failure(failures, path, sums) from cause
 
 
 def _reason(url: str, error: Exception) -> str:
     return f'{url} could not be downloaded ({error})'
 
 
-def _failure(failures: list[str], path: Path) -> CheckpointError:
-    return CheckpointError(
+def _failure(failures: list[str], path: Path, known: Sums | None) -> CheckpointError:
+    message = (
         f'{"; ".join(failures)}. Download it elsewhere and put {path.name} into '
         f'{path.parent}'
     )
+    stored = sums_file(path)
+    if known is None and stored.exists():
+        message += f' (delete {stored.name} there {_IF_CHANGED})'
+    return CheckpointError(message)
 
 
 def _download_from(
@@ -243,7 +247,9 @@ def _download_from(
         try:
             content = read(draft, map_location, name=url)
         except TruncatedError as error:
-            raise CheckpointError('the file is truncated: its end is missing') from error
+            raise CheckpointError(
+                'the file is truncated: its end is missing'
+            ) from error
         sums_file(draft).write_text(json.dumps(sums._asdict()))
     return content
 

@@ -209,11 +209,25 @@ def test_a_changed_file_is_downloaded_again(tmp_path, web, download, log):
 def test_a_server_that_changes_its_file_is_not_trusted(tmp_path, download):
     download(1.0)
     (tmp_path / 'cache/file.pth').unlink()
-    with pytest.raises(CheckpointError, match='downloaded .*different file.*sha256'):
+    with pytest.raises(
+        CheckpointError,
+        match=r'downloaded .*different file.*sha256.*put file\.pth into .*/cache '
+        r'\(delete file\.pth\.sums\.json there if the file has changed on purpose\)$',
+    ):
         download(2.0)
     assert not (tmp_path / 'cache/file.pth').exists()
     (tmp_path / 'cache/file.pth.sums.json').unlink()
     assert download() == 2
+
+
+def test_a_file_replaced_on_purpose_is_kept_without_its_sums(tmp_path, web, download):
+    download(1.0)
+    torch.save(torch.full((1000,), 2.0), tmp_path / 'cache/file.pth')
+    (tmp_path / 'web/file.pth').write_text('<html>quota')
+    with pytest.raises(CheckpointError, match=r'quota .*delete file\.pth\.sums\.json'):
+        download()
+    (tmp_path / 'cache/file.pth.sums.json').unlink()
+    assert download() == 2 and len(web.requests) == 2
 
 
 def test_known_sums_are_checked_before_the_first_load(tmp_path, web, download):
@@ -224,7 +238,9 @@ def test_known_sums_are_checked_before_the_first_load(tmp_path, web, download):
     assert not (tmp_path / 'cache/file.pth').exists()
     (tmp_path / 'good').replace(tmp_path / 'web/file.pth')
     assert download(sums=good) == 1
-    with pytest.raises(CheckpointError, match=f'expected {good.length} bytes'):
+    with pytest.raises(
+        CheckpointError, match=f'expected {good.length} bytes .* into {tmp_path}/cache$'
+    ):
         download(sums=Sums(good.length, '0' * 64))
 
 
