@@ -23,7 +23,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .downloads import check_content, fetch
+from .downloads import fetch, read_checked
 from .files import written_whole
 from .models import LightViT
 from .models.strict import take_backbone
@@ -316,6 +316,4 @@ def _read_from_folder(released: Weights, path: Path, map_location: MapLocation) 
             f'is set. Put {" or ".join(released.sources)} there under this name, or '
             'unset the variable to download it.'
         )
-    if released.file in KNOWN_SUMS:
-        check_content(path, KNOWN_SUMS[released.file])
-    return read(path, map_location)
+    return read_checked(path, map_location, KNOWN_SUMS.get(released.file))

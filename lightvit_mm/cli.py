@@ -136,7 +136,13 @@ def checkpoint_of(args: argparse.Namespace, cfg: Config) -> str:
     """
     if args.checkpoint is None and is_published(args.config):
         return args.config
-    return args.checkpoint or published_weights(cfg)
+    checkpoint = args.checkpoint or published_weights(cfg)
+    if checkpoint is None:
+        raise ValueError(
+            f'{cfg.filename} has no published weights: give a checkpoint after the '
+            'config'
+        )
+    return checkpoint
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,13 +19,20 @@ from mmengine.logging import print_log
 from torch.hub import download_url_to_file
 
 from .files import read_json, remove_drafts, written_whole
-from .safe_load import CheckpointError, MapLocation, RefusedError, read
+from .safe_load import (
+    CheckpointError,
+    MapLocation,
+    RefusedError,
+    TruncatedError,
+    read,
+)
 
 TIMEOUT = 60  # seconds without data after which a download fails
 SUMS_SUFFIX = '.sums.json'
 
 # Files on these hosts have unique names, and users may already have them.
 _OWN_NAMES = ('download.openmmlab.com', 'download.pytorch.org')
+_IF_CHANGED = 'if the file has changed on purpose'
 # Larger than the web pages that servers send in place of a file.
 _PAGE_BYTES = 2**18
 
@@ -71,6 +78,41 @@ def check_content(path: Path, expected: Sums) -> None:
         )
 
 
+def sums_file(path: Path) -> Path:
+    """Where the sums of a download are stored."""
+    return path.with_name(path.name + SUMS_SUFFIX)
+
+
+def read_checked(
+    path: Path, map_location: MapLocation | None = None, sums: Sums | None = None
+) -> Any:
+    """Read a checkpoint after comparing it with its known or stored sums, if any.
+
+    Args:
+        path: The file.
+        map_location: As for ``torch.load``.
+        sums: Its sums, if known; by default those stored next to it.
+
+    Returns:
+        What was saved, as of :func:`lightvit_mm.safe_load.read`.
+
+    Raises:
+        OSError: If it cannot be read.
+        RefusedError: If it may carry code.
+        CheckpointError: If it is damaged or a different file.
+    """
+    if sums is not None:
+        check_content(path, sums)
+    elif (stored := _stored_sums(path)) is not None:
+        try:
+            check_content(path, stored)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f'{error}. Delete {sums_file(path)} {_IF_CHANGED}'
+            ) from error
+    return read(path, map_location)
+
+
 def fetch(
     sources: Sequence[str],
     path: Path,
@@ -80,8 +122,8 @@ def fetch(
 ) -> Any:
     """Read a checkpoint from the web, downloaded only once.
 
-    The first download stores the length and the sha256 of the file next to it, with
-    the suffix :data:`SUMS_SUFFIX`. Every later load checks both.
+    The first download stores the length and the sha256 of the file next to it; see
+    :func:`sums_file`. Every later load checks both.
 
     Args:
         sources: Its addresses. The next one is tried if one fails.
@@ -109,7 +151,7 @@ def fetch(
             if content is None:
                 content = _download(sources, path, map_location, progress, sums)
     except OSError as error:
-        raise _failure([_reason(sources[0], error)], path) from error
+        raise _failure([_reason(sources[0], error)], path, sums) from error
     return content
 
 
@@ -119,11 +161,8 @@ def _read_download(
     """What an earlier download saved, None if there is none or it is damaged."""
     if not path.is_file():
         return None
-    sums = sums or _stored_sums(path)
     try:
-        if sums is not None:
-            check_content(path, sums)
-        return read(path, map_location)
+        return read_checked(path, map_location, sums)
     except RefusedError:
         raise
     except CheckpointError as error:
@@ -134,17 +173,20 @@ def _read_download(
 
 
 def _stored_sums(path: Path) -> Sums | None:
-    """The sums that the first download stored, None if there was none."""
-    path = path.with_suffix(SUMS_SUFFIX)
-    if not path.exists():
+    """The sums that the first download stored, None if they are missing or damaged."""
+    stored = sums_file(path)
+    if not stored.exists():
         return None
     try:
-        return Sums(**read_json(path))
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f'{path} should hold a length and a sha256. Delete it to download the '
-            f'weights again ({error})'
-        ) from error
+        return Sums(**read_json(stored))
+    except (OSError, TypeError, ValueError) as error:
+        print_log(
+            f'{path.name} is not checked, because {stored} should hold a length and a '
+            f'sha256 ({error}). Delete both to download the weights again',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return None
 
 
 def _download(
@@ -155,12 +197,12 @@ def _download(
     sums: Sums | None,
 ) -> Any:
     remove_drafts(path)
-    sums = sums or _stored_sums(path)
+    expected = sums or _stored_sums(path)
     failures = []
     for url in sources:
         print_log(f'Downloading {url} to {path}', logger='current')
         try:
-            return _download_from(url, path, map_location, progress, sums)
+            return _download_from(url, path, map_location, progress, expected)
         except RefusedError:
             raise
         except (OSError, ValueError, HTTPException, CheckpointError) as error:
@@ -168,18 +210,22 @@ def _download(
             cause = error
             if url != sources[-1]:
                 print_log(failures[-1], logger='current', level=logging.WARNING)
-    raise _failure(failures, path) from cause
+    raise _failure(failures, path, sums) from cause
 
 
 def _reason(url: str, error: Exception) -> str:
     return f'{url} could not be downloaded ({error})'
 
 
-def _failure(failures: list[str], path: Path) -> CheckpointError:
-    return CheckpointError(
+def _failure(failures: list[str], path: Path, known: Sums | None) -> CheckpointError:
+    message = (
         f'{"; ".join(failures)}. Download it elsewhere and put {path.name} into '
         f'{path.parent}'
     )
+    stored = sums_file(path)
+    if known is None and stored.exists():
+        message += f' (delete {stored.name} there {_IF_CHANGED})'
+    return CheckpointError(message)
 
 
 def _download_from(
@@ -189,7 +235,7 @@ def _download_from(
     progress: bool,
     sums: Sums | None,
 ) -> Any:
-    with written_whole(path, SUMS_SUFFIX) as draft:
+    with written_whole(path, path.suffix + SUMS_SUFFIX) as draft:
         with _limited_wait():
             download_url_to_file(url, str(draft), progress=progress)
         _check_is_no_page(draft)
@@ -198,8 +244,13 @@ def _download_from(
         else:
             check_content(draft, sums)
         # urllib reports no error if the connection breaks off.
-        content = read(draft, map_location, name=url)
-        draft.with_suffix(SUMS_SUFFIX).write_text(json.dumps(sums._asdict()))
+        try:
+            content = read(draft, map_location, name=url)
+        except TruncatedError as error:
+            raise CheckpointError(
+                'the file is truncated: its end is missing'
+            ) from error
+        sums_file(draft).write_text(json.dumps(sums._asdict()))
     return content
 
 

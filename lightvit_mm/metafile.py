@@ -27,16 +27,9 @@ def find(config: PathLike) -> dict[str, Any] | None:
     return None
 
 
-def published_weights(cfg: Config) -> str:
+def published_weights(cfg: Config) -> str | None:
     """The address of the published weights of a config, such as lightvit://tiny-in1k.
 
-    Raises:
-        ValueError: If there are none.
+    None if there are none.
     """
-    entry = find(cfg.filename) or {}
-    if 'Weights' not in entry:
-        raise ValueError(
-            f'{cfg.filename} has no published weights: give a checkpoint after the '
-            'config'
-        )
-    return entry['Weights']
+    return (find(cfg.filename) or {}).get('Weights')

@@ -38,6 +38,10 @@ class CheckpointError(RuntimeError):
     """Raised if a checkpoint cannot be used; the message gives the reason."""
 
 
+class TruncatedError(CheckpointError):
+    """Raised if the end of a checkpoint is missing."""
+
+
 class RefusedError(CheckpointError):
     """Raised if a checkpoint, a pickle or a YAML file may carry code."""
 
@@ -140,7 +144,7 @@ def _check_format(file: BinaryIO, name: str) -> bool:
             f'{name} is not a PyTorch checkpoint: it starts with {start!r}'
         )
     if is_zip and not zipfile.is_zipfile(file):
-        raise CheckpointError(
+        raise TruncatedError(
             f'{name} is truncated: its end is missing. '
             'Delete it and download or copy it again.'
         )

@@ -17,7 +17,7 @@ from mmengine.runner import CheckpointLoader, load_state_dict
 from torch import Tensor, nn
 
 from .arguments import TEXT, check, each
-from .checkpoints import StateDict, find_weights
+from .checkpoints import CheckpointError, StateDict, find_weights
 from .config import type_name
 from .engine.own_data import complete
 from .files import PathLike
@@ -93,7 +93,10 @@ def load_trained(
     try:
         load_state_dict(model, weights, strict=True)
     except RuntimeError as error:
-        raise _unusable(checkpoint, error) from error
+        raise InferenceError(
+            f'The checkpoint {checkpoint} cannot be used; expected weights of exactly '
+            f'the model in the config: {_in_one_line(error)}'
+        ) from error
     model.dataset_meta = trained_on or None
     if with_classes:
         model.dataset_meta = _dataset_meta(model, cfg, trained_on)
@@ -142,8 +145,12 @@ def read_trained(cfg: Config, checkpoint: PathLike) -> Trained:
                 for key, value in others.items()
                 if key.startswith('module.')
             }
-    except (OSError, EOFError, RuntimeError, UnpicklingError, ValueError) as error:
-        raise _unusable(checkpoint, error) from error
+    except (CheckpointError, OSError) as error:
+        raise InferenceError(_in_one_line(error)) from error
+    except (EOFError, RuntimeError, UnpicklingError, ValueError) as error:
+        raise InferenceError(
+            f'The checkpoint {checkpoint} cannot be used: {_in_one_line(error)}'
+        ) from error
     return Trained(weights, is_averaged, content.get('meta') or {})
 
 
@@ -158,12 +165,8 @@ def _evaluates_average(cfg: Config) -> bool:
     )
 
 
-def _unusable(checkpoint: PathLike, error: Exception) -> InferenceError:
-    reason = ' '.join(str(error).split()) or type(error).__name__
-    return InferenceError(
-        f'The checkpoint {checkpoint} cannot be used; expected weights of exactly '
-        f'the model in the config: {reason}'
-    )
+def _in_one_line(error: Exception) -> str:
+    return ' '.join(str(error).split()) or type(error).__name__
 
 
 def _dataset_meta(model: nn.Module, cfg: Config, trained_on: dict) -> dict:

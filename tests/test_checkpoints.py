@@ -585,7 +585,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / 'torch' / 'hub' / 'checkpoints'
 
 
-SUMS_FILE = 'lightvit_tiny_78.7.sums.json'
+SUMS_FILE = 'lightvit_tiny_78.7.ckpt.sums.json'
 
 
 def kept(cache):
@@ -712,7 +712,7 @@ def test_a_published_detector_is_loaded_strictly(server, cache):
     assert checkpoint['meta']['CLASSES'] == ('person', 'bicycle')
     assert [request.partition('?')[0] for request in server.requests] == ['/download']
     stem = 'mask_rcnn_lightvit_tiny_fpn_1x_coco'
-    assert kept(cache) == [f'{stem}.pth', f'{stem}.sums.json']
+    assert kept(cache) == [f'{stem}.pth', f'{stem}.pth.sums.json']
 
     for path in cache.iterdir():
         path.unlink()
@@ -792,6 +792,27 @@ def test_known_sums_are_checked_in_the_folder(folder, monkeypatch):
     path.write_bytes(saved(small_authors_weights() | {'head.bias': torch.ones(1, 2)}))
     with pytest.raises(CheckpointError, match='different file'):
         load_tiny()
+
+
+def test_stored_sums_are_checked_in_the_folder(server, cache, monkeypatch):
+    load_tiny()
+    monkeypatch.setenv('LIGHTVIT_CHECKPOINTS', str(cache))
+    load_tiny()
+    changed = small_authors_weights() | {'head.bias': torch.ones(1, 2)}
+    (cache / FILES['tiny']).write_bytes(saved(changed))
+    with pytest.raises(
+        CheckpointError, match=rf'different file.*\. Delete {cache / SUMS_FILE} if'
+    ):
+        load_tiny()
+    (cache / SUMS_FILE).unlink()
+    assert torch.equal(load_tiny()['head.fc.bias'], torch.ones(1, 2))
+
+
+def test_broken_sums_do_not_stop_a_load(server, cache, log):
+    load_tiny()
+    (cache / SUMS_FILE).write_text('')
+    assert 'backbone.global_token' in load_tiny()
+    assert len(server.requests) == 2 and SUMS_FILE in log.text
 
 
 def test_one_of_many_processes_downloads(server):

@@ -330,6 +330,12 @@ def test_a_config_loads_its_published_weights(tmp_path, monkeypatch):
         get_model('lightvit_mm::lightvit_t_8xb12_in1k.py')
 
 
+def test_a_config_without_a_model_is_named():
+    name = 'lightvit_mm::_base_/lightvit_classifier.py'
+    with pytest.raises(ValueError, match=f'{name} is not the config of a model: give'):
+        get_model(name)
+
+
 def test_inferencer_gives_the_models_scores(classifier, image, image_path, tmp_path):
     path = str(tmp_path / 'weights.pth')
     save_checkpoint(dict(state_dict=classifier.state_dict()), path)

@@ -39,6 +39,8 @@ def parse(tmp_path, monkeypatch):
         ('photos', (None, ['photos'])),
         ('photos a.jpg', (None, ['photos', 'a.jpg'])),
         ('photos/*.png', (None, ['photos/*.png'])),
+        ('http://h/x.pth?sig=1 a.jpg', ('http://h/x.pth?sig=1', ['a.jpg'])),
+        ('runs/best_*.pth a.jpg', ('runs/best_*.pth', ['a.jpg'])),
         ('--out x a.jpg', (None, ['a.jpg'])),
         ('--out x model.pth a.jpg', ('model.pth', ['a.jpg'])),
         ('model.pth --out x a.jpg', ('model.pth', ['a.jpg'])),
@@ -75,3 +77,21 @@ def test_a_checkpoint_alone_is_optional_anywhere(arguments, expected):
     parser.add_argument('--out')
     args = parser.parse_intermixed_args(['config.py', *arguments.split()])
     assert (args.config, args.checkpoint) == ('config.py', expected)
+
+
+def test_the_default_checkpoint_is_the_published_one():
+    parser = argparse.ArgumentParser()
+    cli.add_config(parser)
+    cli.add_checkpoint(parser)
+
+    def checkpoint(*given):
+        args = parser.parse_args(given)
+        return cli.checkpoint_of(args, cli.read_config(args))
+
+    published = 'lightvit_mm::lightvit_t_8xb128_in1k.py'
+    assert checkpoint(published) == 'lightvit://tiny-in1k'
+    assert checkpoint(published, 'model.pth') == 'model.pth'
+    with pytest.raises(
+        ValueError, match='retinanet.* has no published weights: give a checkpoint'
+    ):
+        checkpoint('lightvit_mm::retinanet_lightvit_t_1x.py')

@@ -41,7 +41,8 @@ def test_a_download_is_made_once(tmp_path, web):
     torch.save(dict(value=1), tmp_path / 'web/file.pth')
     for _ in range(2):
         assert load_url(f'{web.url}/file.pth?token=x', progress=False)['value'] == 1
-    assert len(web.requests) == 1 and kept(tmp_path) == ['file.pth', 'file.sums.json']
+    assert len(web.requests) == 1
+    assert kept(tmp_path) == ['file.pth', 'file.pth.sums.json']
 
 
 def test_files_of_one_name_at_two_addresses_are_two_files(tmp_path, web):
@@ -96,7 +97,11 @@ def test_a_broken_connection_leaves_nothing(tmp_path, web, monkeypatch):
         whole(handler, io.BytesIO(source.read()[:2000]), target)
 
     monkeypatch.setattr(Handler, 'copyfile', half)
-    with pytest.raises(CheckpointError, match='could not be downloaded.*truncated'):
+    with pytest.raises(
+        CheckpointError,
+        match=r'could not be downloaded \(the file is truncated: its end is '
+        r'missing\)\. Download it elsewhere',
+    ):
         load_url(f'{web.url}/x.pth')
     assert kept(tmp_path) == []
 
@@ -174,10 +179,22 @@ def download(tmp_path, web):
 
 def test_sums_are_stored_with_the_first_download(tmp_path, download):
     download(1.0)
-    stored = json.loads((tmp_path / 'cache/file.sums.json').read_text())
+    stored = json.loads((tmp_path / 'cache/file.pth.sums.json').read_text())
     content = (tmp_path / 'web/file.pth').read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     assert stored == dict(length=len(content), sha256=sha256)
+
+
+@pytest.mark.parametrize(
+    'names', [('a.pth', 'a.ckpt'), ('m_v1.0', 'm_v1.1'), ('a', 'a.pth')]
+)
+def test_each_file_has_its_own_sums(tmp_path, web, names):
+    for value, name in enumerate(names):
+        torch.save(value, tmp_path / 'web' / name)
+    for _ in range(2):
+        for value, name in enumerate(names):
+            assert fetch([f'{web.url}/{name}'], tmp_path / 'cache' / name) == value
+    assert web.requests == [f'/{name}' for name in names]
 
 
 def test_a_changed_file_is_downloaded_again(tmp_path, web, download, log):
@@ -192,11 +209,25 @@ def test_a_changed_file_is_downloaded_again(tmp_path, web, download, log):
 def test_a_server_that_changes_its_file_is_not_trusted(tmp_path, download):
     download(1.0)
     (tmp_path / 'cache/file.pth').unlink()
-    with pytest.raises(CheckpointError, match='downloaded .*different file.*sha256'):
+    with pytest.raises(
+        CheckpointError,
+        match=r'downloaded .*different file.*sha256.*put file\.pth into .*/cache '
+        r'\(delete file\.pth\.sums\.json there if the file has changed on purpose\)$',
+    ):
         download(2.0)
     assert not (tmp_path / 'cache/file.pth').exists()
-    (tmp_path / 'cache/file.sums.json').unlink()
+    (tmp_path / 'cache/file.pth.sums.json').unlink()
     assert download() == 2
+
+
+def test_a_file_replaced_on_purpose_is_kept_without_its_sums(tmp_path, web, download):
+    download(1.0)
+    torch.save(torch.full((1000,), 2.0), tmp_path / 'cache/file.pth')
+    (tmp_path / 'web/file.pth').write_text('<html>quota')
+    with pytest.raises(CheckpointError, match=r'quota .*delete file\.pth\.sums\.json'):
+        download()
+    (tmp_path / 'cache/file.pth.sums.json').unlink()
+    assert download() == 2 and len(web.requests) == 2
 
 
 def test_known_sums_are_checked_before_the_first_load(tmp_path, web, download):
@@ -207,17 +238,22 @@ def test_known_sums_are_checked_before_the_first_load(tmp_path, web, download):
     assert not (tmp_path / 'cache/file.pth').exists()
     (tmp_path / 'good').replace(tmp_path / 'web/file.pth')
     assert download(sums=good) == 1
-    with pytest.raises(CheckpointError, match=f'expected {good.length} bytes'):
+    with pytest.raises(
+        CheckpointError, match=f'expected {good.length} bytes .* into {tmp_path}/cache$'
+    ):
         download(sums=Sums(good.length, '0' * 64))
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{"length": 3}'])
-def test_damaged_sums_are_named(tmp_path, download, text):
+def test_damaged_sums_are_named_and_ignored(tmp_path, web, download, log, text):
     download(1.0)
-    path = tmp_path / 'cache/file.sums.json'
+    path = tmp_path / 'cache/file.pth.sums.json'
     path.write_text(text)
-    with pytest.raises(CheckpointError, match=f'{path} should hold a length'):
-        download()
+    assert download() == 1 and len(web.requests) == 1
+    assert f'file.pth is not checked, because {path} should hold a len' in log.text
+    (tmp_path / 'cache/file.pth').unlink()
+    assert download(2.0) == 2
+    assert json.loads(path.read_text())['sha256']
 
 
 # Several sources

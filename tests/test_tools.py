@@ -362,7 +362,10 @@ DIGITS = ROOT / 'configs/demo/lightvit_t_digits.py'
         ([*TEST, 'no_such.py', 'x'], 'There is no config no_such.py'),
         ([*TRAIN, 'broken.py'], 'broken.py, line 2: invalid syntax'),
         ([*TEST, 'child.py', 'x'], 'broken.py, line 2: invalid syntax'),
-        ([*TRAIN, 'unknown_base.py'], "nolib in _base_ = 'nolib::x.py' is no package"),
+        (
+            [*TRAIN, 'unknown_base.py'],
+            "nolib in _base_ = 'nolib::x.py' is not a package",
+        ),
         (
             [*TRAIN, DIGITS, '--cfg-options', 'optim_wraper.optimizer.lr=1'],
             'no setting optim_wraper (close to it: optim_wrapper)',

@@ -104,17 +104,22 @@ def test_backbone_is_found_in_submodules():
         (
             'model["backbone"]["num_tokens"] = 5',
             'model.pth',
-            r'checkpoint model.pth .* have 3 .*: set model\.backbone\.num_tokens=3$',
+            r'checkpoint model.pth .* exactly .* have 3 .*: '
+            r'set model\.backbone\.num_tokens=3$',
         ),
         (
             'model["head"]["num_classes"] = 5',
             'model.pth',
-            'checkpoint model.pth .* size mismatch .* head.fc.weight',
+            'checkpoint model.pth .* exactly .* size mismatch .* head.fc.weight',
         ),
-        ('', 'missing.pth', 'checkpoint missing.pth .* can not be found'),
-        ('', 'lightvit://x', 'checkpoint lightvit://x .* should be one of'),
-        ('', 'text.png', 'checkpoint text.png cannot be used'),
-        ('', 'empty.png', 'checkpoint empty.png cannot be used'),
+        ('', 'missing.pth', '^missing.pth can not be found'),
+        (
+            '',
+            'lightvit://x',
+            "^The checkpoint lightvit://x cannot be used: 'lightvit://x' should be one",
+        ),
+        ('', 'text.png', '^text.png is not a PyTorch checkpoint: it starts with'),
+        ('', 'empty.png', '^empty.png is not a PyTorch checkpoint: it starts with'),
     ],
 )
 def test_checkpoint_that_does_not_fit_is_an_error(folder, change, checkpoint, message):

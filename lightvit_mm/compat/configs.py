@@ -24,8 +24,8 @@ def find_own_configs(module: ModuleType) -> None:
         package, separator, name = cfg_path.partition('::')
         if separator and package not in (_PACKAGE, *MODULE2PACKAGE):
             raise ModuleNotFoundError(
-                f'{filename}: {package} in _base_ = {cfg_path!r} is no package with '
-                'configs; expected lightvit_mm, mmdet, mmpretrain or mmseg'
+                f'{filename}: {package} in _base_ = {cfg_path!r} is not a package '
+                'with configs; expected lightvit_mm, mmdet, mmpretrain or mmseg'
             )
         if package != _PACKAGE:
             return get_cfg_path(cfg_path, filename)
@@ -72,14 +72,14 @@ def find_inferencer_configs(module: ModuleType) -> None:
     def load_own_config(inferencer: Any, model: str) -> tuple[Any, str | None]:
         # They import mmengine, which may still be importing itself above.
         from ..config import read_config
-        from ..metafile import find
+        from ..metafile import published_weights
         from ..model_folder import is_published
 
         if is_published(model):
             return read_config(model), model
         if model.startswith(f'{_PACKAGE}::'):
             cfg = read_config(model)
-            return cfg, (find(cfg.filename) or {}).get('Weights')
+            return cfg, published_weights(cfg)
         return load_by_name(inferencer, model)
 
     module.BaseInferencer._load_model_from_metafile = load_own_config
@@ -108,7 +108,13 @@ def _model_name(config: str) -> str:
     from ..config import read_config
     from ..metafile import find
 
-    return find(read_config(config).filename)['Name']
+    entry = find(read_config(config).filename)
+    if entry is None:
+        raise ValueError(
+            f'{config} is not the config of a model: give one that docs/model_zoo.md '
+            'lists'
+        )
+    return entry['Name']
 
 
 def find_published_models(module: ModuleType) -> None:

@@ -20,6 +20,9 @@ CODECS = {
 }
 
 
+_CHECKPOINT_SUFFIXES = ('.ckpt', '.pt', '.pth', '.safetensors')
+
+
 class Sources(NamedTuple):
     """The files of a run, by the names of their results.
 
@@ -38,13 +41,17 @@ class Sources(NamedTuple):
 def is_source(path: str) -> bool:
     """Whether a path is an image or a video by its suffix, a folder, or a glob.
 
-    The folder of a published model does not count.
+    Addresses, the folder of a published model and globs of checkpoints do not count.
     """
-    return not is_published(path) and (
+    if '://' in path or is_published(path):
+        return False
+    suffix = Path(path).suffix.lower()
+    is_glob = glob.has_magic(path) and not os.path.exists(path)
+    return (
         os.path.isdir(path)
         or is_image(path)
-        or Path(path).suffix.lower() in CODECS
-        or (glob.has_magic(path) and not os.path.exists(path))
+        or suffix in CODECS
+        or (is_glob and suffix not in _CHECKPOINT_SUFFIXES)
     )
 
 

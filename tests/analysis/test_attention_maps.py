@@ -384,7 +384,7 @@ def test_tool_reports_a_model_without_global_tokens(folder, tool):
 @pytest.mark.parametrize(
     'change, checkpoint, message',
     [
-        ('', 'text.pth', 'checkpoint text.pth cannot be used'),
+        ('', 'text.pth', '^text.pth is not a PyTorch checkpoint: it starts'),
         ('test_dataloader = None', 'model.pth', 'no test_dataloader.dataset.pipe'),
     ],
 )

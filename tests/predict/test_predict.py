@@ -98,7 +98,7 @@ def test_misuse_is_explained_before_anything_is_written(
     [
         (dict(CLASSES=FRUITS[:2]), '2 class names for 7 classes'),
         (dict(CLASSES=[None] * 7), r'classes=\[None, .* a list, each entry a string'),
-        (None, r'checkpoint .*model.pth cannot be used; .*: \S'),
+        (None, r'^\S*model.pth is not a PyTorch checkpoint: it starts'),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_explained(
