@@ -223,9 +223,9 @@ class Folder:
             return OPTIONS[tool]
         if not re.match('(dist_)?(train|test)', tool):
             return ''
-        scope = read_config(str(self.path / config)).default_scope
-        is_own = Path(config).stem in OWN_DATA
-        size = IMAGE_SIZE if is_own else SMALLER[scope]
+        cfg = read_config(str(self.path / config))
+        scope = cfg.default_scope
+        size = IMAGE_SIZE if 'image_size' in cfg else SMALLER[scope]
         options = {**LOADERS, **SHORTER[scope], **size}
         if tool.endswith(('test.py', 'test.sh')):
             options = {
