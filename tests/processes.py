@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 # Load data in the main process, without the start-up time of workers.
@@ -69,6 +70,8 @@ def serving(command, folder, **variables):
             env=environment(**variables),
             stdout=file,
             stderr=subprocess.STDOUT,
+            # What a shell starts in the background ignores Ctrl+C.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
     try:
         while (match := re.search(r'http://\S+', log.read_text())) is None:
