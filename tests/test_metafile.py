@@ -13,7 +13,7 @@ from lightvit_mm.analysis.complexity import (
     forward_tensors,
 )
 from lightvit_mm.config import read_config
-from lightvit_mm.metafile import entries, find, published_weights
+from lightvit_mm.metafile import PATH, entries, find, published_weights
 from lightvit_mm.paper.published import (
     FOUR_STAGES_BOX_AP,
     LIGHTVITS,
@@ -45,6 +45,8 @@ def test_every_config_has_one_entry():
         if '_base_' not in path.parts
     }
     assert set(ENTRIES) == configs and len(ENTRIES) == len(entries())
+    # YAML reads the last of two lists of the same name.
+    assert PATH.read_text().count('Config: ') == len(entries())
     names = Counter(entry['Name'].lower() for entry in entries())
     assert set(names.values()) == {1}
 
