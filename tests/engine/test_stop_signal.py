@@ -27,7 +27,15 @@ from .short_runs import differences, run_config, train, write_data
 pytest.importorskip('mmpretrain')
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = pytest.mark.usefixtures('one_thread', 'listens_to_ctrl_c')
+
+
+@pytest.fixture
+def listens_to_ctrl_c():
+    """Even if the tests were started in the background of a shell."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
 
 
 @HOOKS.register_module()
