@@ -118,7 +118,7 @@ def test_init_cfg_of_the_model(model):
     assert_same(built.state_dict(), read_state_dict(model.checkpoint))
 
 
-def test_load_from(small_model, tmp_path):
+def test_load_from(small_model, tmp_path, new_run):
     from mmengine.runner import Runner
 
     cfg = read_config(str(small_model.published))
