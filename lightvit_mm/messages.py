@@ -1,4 +1,4 @@
-"""Parts of messages: values, lists, similar names, safe characters."""
+"""Parts of messages: values, errors, lists, similar names, safe characters."""
 
 import difflib
 import reprlib
@@ -12,6 +12,11 @@ _SHORT.maxstring = _SHORT.maxother = 80
 def short(value: object) -> str:
     """A value as in code, in one line; long values are shortened in the middle."""
     return printable(' '.join(_SHORT.repr(value).split()))
+
+
+def reason(error: Exception) -> str:
+    """The message of an error in one line; its type if it has none."""
+    return ' '.join(str(error).split()) or type(error).__name__
 
 
 def listed(items: Iterable[object], most: int = 10) -> str:

@@ -21,6 +21,7 @@ from .checkpoints import CheckpointError, StateDict, find_weights
 from .config import type_name
 from .engine.own_data import complete
 from .files import PathLike
+from .messages import reason
 from .models import LightViT
 from .models.layers import HW
 
@@ -57,6 +58,20 @@ def find_backbone(model: nn.Module) -> LightViT:
     )
 
 
+class Trained(NamedTuple):
+    """What a checkpoint says about a trained model.
+
+    Args:
+        weights: The weights that validation evaluated.
+        is_averaged: Whether they are those that EMAHook averaged.
+        meta: ``meta`` of the checkpoint.
+    """
+
+    weights: StateDict
+    is_averaged: bool
+    meta: dict
+
+
 def load_trained(
     cfg: Config, checkpoint: PathLike, device: str = 'cpu', with_classes: bool = True
 ) -> nn.Module:
@@ -82,7 +97,32 @@ def load_trained(
             ``data_root`` is needed and is not such a dataset.
         OSError: If ``data_root`` is needed and missing.
     """
-    weights, _, meta = read_trained(cfg, checkpoint)
+    trained = read_trained(cfg, checkpoint)
+    return build_trained(cfg, checkpoint, trained, device, with_classes)
+
+
+def build_trained(
+    cfg: Config,
+    checkpoint: PathLike,
+    trained: Trained,
+    device: str = 'cpu',
+    with_classes: bool = True,
+) -> nn.Module:
+    """Do what :func:`load_trained` does, for a checkpoint that is read already.
+
+    Args:
+        cfg: As there.
+        checkpoint: As there, for error messages.
+        trained: What :func:`read_trained` returned.
+        device: As there.
+        with_classes: As there.
+
+    Raises:
+        InferenceError: As there.
+        ValueError: As there.
+        OSError: As there.
+    """
+    meta = trained.meta
     # OpenMMLab 1.x has CLASSES and PALETTE in meta itself.
     trained_on = meta.get('dataset_meta') or meta
     trained_on = {key.lower(): value for key, value in trained_on.items()}
@@ -91,30 +131,16 @@ def load_trained(
     model = build_model(cfg)
     find_backbone(model)
     try:
-        load_state_dict(model, weights, strict=True)
+        load_state_dict(model, trained.weights, strict=True)
     except RuntimeError as error:
         raise InferenceError(
             f'The checkpoint {checkpoint} cannot be used; expected weights of exactly '
-            f'the model in the config: {_in_one_line(error)}'
+            f'the model in the config: {reason(error)}'
         ) from error
     model.dataset_meta = trained_on or None
     if with_classes:
         model.dataset_meta = _dataset_meta(model, cfg, trained_on)
     return model.to(device)
-
-
-class Trained(NamedTuple):
-    """What a checkpoint says about a trained model.
-
-    Args:
-        weights: The weights that validation evaluated.
-        is_averaged: Whether they are those that EMAHook averaged.
-        meta: ``meta`` of the checkpoint.
-    """
-
-    weights: StateDict
-    is_averaged: bool
-    meta: dict
 
 
 def read_trained(cfg: Config, checkpoint: PathLike) -> Trained:
@@ -146,10 +172,10 @@ def read_trained(cfg: Config, checkpoint: PathLike) -> Trained:
                 if key.startswith('module.')
             }
     except (CheckpointError, OSError) as error:
-        raise InferenceError(_in_one_line(error)) from error
+        raise InferenceError(reason(error)) from error
     except (EOFError, RuntimeError, UnpicklingError, ValueError) as error:
         raise InferenceError(
-            f'The checkpoint {checkpoint} cannot be used: {_in_one_line(error)}'
+            f'The checkpoint {checkpoint} cannot be used: {reason(error)}'
         ) from error
     return Trained(weights, is_averaged, content.get('meta') or {})
 
@@ -163,10 +189,6 @@ def _evaluates_average(cfg: Config) -> bool:
         type_name(hook) == 'EMAHook' and hook.get('evaluate_on_ema') is False
         for hook in filter(None, hooks)
     )
-
-
-def _in_one_line(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__
 
 
 def _dataset_meta(model: nn.Module, cfg: Config, trained_on: dict) -> dict:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 from ..files import write_whole
+from ..messages import reason
 from ..untrusted import check_is_file, check_json_fits_memory
 
 
@@ -75,10 +76,9 @@ def _name_path(transform: type, method: str, key: str) -> None:
             path = str(results.get(key))
             if isinstance(error, OSError) and path in str(error):
                 raise
-            reason = ' '.join(str(error).split()) or type(error).__name__
             raise ValueError(
                 f'{path} cannot be read; expected an image file such as a JPEG or '
-                f'PNG: {reason}'
+                f'PNG: {reason(error)}'
             ) from error
 
     setattr(transform, method, named_load)

@@ -11,7 +11,7 @@ from ..downloads import sums_of
 from ..files import PathLike, new_folder
 from ..installed import check_installed
 from ..model_folder import CARD, CLASSES, CONFIG, METRICS, SUMS, WEIGHTS
-from ..trained import load_trained, read_trained
+from ..trained import build_trained, read_trained
 from .card import Facts, model_card
 from .metrics import find_metrics
 from .settings import config_text
@@ -46,9 +46,9 @@ def publish(
     out = Path(out)
     name = out.resolve().name
     with new_folder(out) as draft:
-        # It checks that the weights are exactly those of the model.
-        model = load_trained(cfg, checkpoint)
         trained = read_trained(cfg, checkpoint)
+        # It checks that the weights are exactly those of the model.
+        model = build_trained(cfg, checkpoint, trained)
         # safetensors refuses weights that share memory.
         weights = {
             key: value.clone(memory_format=torch.contiguous_format)
