@@ -3,8 +3,8 @@
 import functools
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,10 +26,14 @@ class Handler(SimpleHTTPRequestHandler):
         self.server.requests.append(self.path)
 
 
-@contextmanager
-def serve(folder: Path) -> Iterator[ThreadingHTTPServer]:
+def serve(folder: Path) -> AbstractContextManager[ThreadingHTTPServer]:
     """Serve a folder on this machine: a server with ``url`` and ``requests``."""
-    handler = functools.partial(Handler, directory=str(folder))
+    return listening(functools.partial(Handler, directory=str(folder)))
+
+
+@contextmanager
+def listening(handler: Callable) -> Iterator[ThreadingHTTPServer]:
+    """A server on this machine with ``url``; handlers add to its ``requests``."""
     server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
     server.requests = []
     server.url = f'http://127.0.0.1:{server.server_port}'

@@ -1,10 +1,11 @@
 """A server on this machine that behaves like GitHub's releases and Google Drive."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+from .hostile import listening
 
 CONFIRM = """<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title>
 </head><body><form id="download-form" action="{path}" method="get">
@@ -69,13 +70,7 @@ def serve() -> Iterator[ThreadingHTTPServer]:
     ``sent`` limits the bytes of a file that arrive. With ``is_over_quota``, Google
     Drive sends no file.
     """
-    server = ThreadingHTTPServer(('127.0.0.1', 0), Host)
-    server.url = f'http://127.0.0.1:{server.server_port}'
-    server.files, server.requests = {}, []
-    server.sent, server.is_over_quota = None, False
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with listening(Host) as server:
+        server.files = {}
+        server.sent, server.is_over_quota = None, False
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
