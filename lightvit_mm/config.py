@@ -12,6 +12,7 @@ from .files import ROOT
 from .installed import check_installed
 from .messages import close_to
 from .model_folder import ModelFolder, is_published, model_name
+from .nested import walk
 
 # The functions of mmengine that read one file.
 _PARSERS = ('_is_lazy_import', '_file2dict', '_parse_lazy_import')
@@ -116,16 +117,6 @@ def mim_folder(package: str) -> Path:
     """
     check_installed(package)
     return Path(find_spec(package).origin).parent / '.mim'
-
-
-def walk(node: Any) -> Iterator[dict]:
-    """All dicts in nested dicts, lists and tuples."""
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for child in node:
-            yield from walk(child)
 
 
 def type_name(cfg: dict) -> str:

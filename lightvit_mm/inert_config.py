@@ -11,12 +11,14 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from mmengine.config.config import RESERVED_KEYS
 from mmengine.registry import Registry
 
+from .nested import walk
 from .safe_load import RefusedError
 
 LIBRARIES = ('lightvit_mm', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
@@ -136,7 +138,7 @@ def check(settings: dict, path: Path) -> None:
 def problems(settings: dict) -> Iterator[str]:
     """The settings for which :func:`check` refuses a config, and why."""
     scope = settings.get('default_scope')
-    for key, value in _items(settings):
+    for key, value in chain.from_iterable(node.items() for node in walk(settings)):
         if key in _KEYS:
             yield f'it has {key}={value!r}'
         if key in WRITES and value is not None:
@@ -183,16 +185,6 @@ def registered(library: str) -> dict[str, Any]:
             registry.import_from_location()
             found.update(registry.module_dict)
     return found
-
-
-def _items(node: Any) -> Iterator[tuple[Any, Any]]:
-    """The keys and values of all dicts in nested dicts, lists and tuples."""
-    if isinstance(node, dict):
-        yield from node.items()
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for child in node:
-            yield from _items(child)
 
 
 def _refusal(path: Path, reason: str) -> RefusedError:

@@ -2,7 +2,8 @@
 
 from mmengine.config import Config, ConfigDict
 
-from .config import datasets, walk
+from .config import datasets
+from .nested import walk
 
 _MODELS = dict(
     mmpretrain=dict(type='AverageClsScoreTTA'),

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from mmengine.fileio import get
 
-from ..config import type_name, walk
+from ..config import type_name
 from ..engine.folders.coco import can_match
 from ..messages import listed
+from ..nested import walk
 from .masks import RLE_AS_POLYGON, bounds, check_segmentation, fit
 from .report import Finding, Kind
 from .sources import Content, Objects, Picture, Source

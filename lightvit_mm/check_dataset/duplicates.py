@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 
-from ..config import type_name, walk
+from ..config import type_name
+from ..nested import walk
 from .pictures import ImageFile
 from .reading import Files
 from .report import Finding, Kind, Report

@@ -11,8 +11,9 @@ from mmengine.config import Config
 from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
 
-from ..config import type_name, walk
+from ..config import type_name
 from ..messages import listed
+from ..nested import walk
 from .reading import Files, Reader, check_missing, read_bytes, reason
 from .report import Finding, Kind
 from .sources import Content, Objects, Source

@@ -11,7 +11,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS
 from torch import Tensor
 
-from ..config import type_name, walk
+from ..config import type_name
+from ..nested import walk
 
 MIN_SIDE = 224  # pixels, so that the label of a class is readable
 

@@ -11,7 +11,8 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import Registry
 from mmengine.utils import is_abs
 
-from ..config import datasets, reads_masks, type_name, walk
+from ..config import datasets, reads_masks, type_name
+from ..nested import walk
 from .report import Finding, Kind
 
 CLASS_IS_STRING = Kind(

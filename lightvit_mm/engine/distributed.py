@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import all_reduce
 
-from ..config import walk
+from ..nested import walk
 
 
 def distribute_on_cpu(cfg: Config) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..config import datasets, walk
+from ..config import datasets
+from ..nested import walk
 
 # Options of transforms and data preprocessors. Those in pixels are integers;
 # fractions, as in RandomCrop's relative_range, are floats.

@@ -11,7 +11,8 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.runner import Runner
 
-from ..config import datasets, reads_masks, set_num_classes, type_name, walk
+from ..config import datasets, reads_masks, set_num_classes, type_name
+from ..nested import walk
 from ..registry import RUNNERS
 from .folders import classes, coco, masks
 from .folders.splits import SET_DATA_ROOT, SPLITS, split_folder

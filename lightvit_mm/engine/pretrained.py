@@ -2,7 +2,8 @@
 
 from mmengine.config import Config
 
-from ..config import type_name, walk
+from ..config import type_name
+from ..nested import walk
 
 
 def set_pretrained(cfg: Config, pretrained: bool | str | None) -> None:

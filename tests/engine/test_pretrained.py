@@ -11,8 +11,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import save_checkpoint
 
-from lightvit_mm.config import walk
 from lightvit_mm.engine.pretrained import set_pretrained
+from lightvit_mm.nested import walk
 from lightvit_mm.trained import build_model
 
 from ..small import classifier
