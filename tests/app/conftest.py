@@ -5,19 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from ..predict.models import FRUITS, classifier, detector, save, segmentor
+from ..predict.models import save_each
 from ..saved import sharpen
 
 
 @pytest.fixture(scope='package')
 def models(tmp_path_factory):
     """A folder with config.py and model.pth for each task, and an image."""
-    for module in ('mmdet', 'mmpretrain', 'mmseg', 'pycocotools'):
-        pytest.importorskip(module)
-    folders = {}
-    for make in (classifier, detector, segmentor):
-        folder = folders[make.__name__] = tmp_path_factory.mktemp(make.__name__)
-        save(make(), folder, dataset_meta=dict(classes=FRUITS))
+    folders = save_each(tmp_path_factory)
+    for folder in folders.values():
         # Attention as far from uniform as that of a trained model.
         content = torch.load(folder / 'model.pth', weights_only=False)
         holder = SimpleNamespace(named_parameters=content['state_dict'].items)

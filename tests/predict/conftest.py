@@ -9,20 +9,13 @@ import pytest
 
 pytest.register_assert_rewrite(f'{__package__}.models')
 
-from .models import FRUITS, TOOL, classifier, detector, save, segmentor  # noqa: E402
+from .models import TOOL, save_each  # noqa: E402
 
 
 @pytest.fixture(scope='package')
 def trained(tmp_path_factory):
     """A folder with config.py and model.pth for each task."""
-    for module in ('mmdet', 'mmpretrain', 'mmseg', 'pycocotools'):
-        pytest.importorskip(module)
-    folders = {}
-    for make in (classifier, detector, segmentor):
-        folder = tmp_path_factory.mktemp(make.__name__)
-        save(make(), folder, dataset_meta=dict(classes=FRUITS))
-        folders[make.__name__] = folder
-    return folders
+    return save_each(tmp_path_factory)
 
 
 @pytest.fixture

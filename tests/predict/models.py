@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
@@ -39,6 +40,17 @@ def save(cfg, folder, **meta):
     save_checkpoint(
         dict(meta=meta, state_dict=model.state_dict()), str(folder / 'model.pth')
     )
+
+
+def save_each(tmp_path_factory):
+    """A folder with config.py and model.pth for each task, by its name."""
+    for module in ('mmdet', 'mmpretrain', 'mmseg', 'pycocotools'):
+        pytest.importorskip(module)
+    folders = {}
+    for make in (classifier, detector, segmentor):
+        folder = folders[make.__name__] = tmp_path_factory.mktemp(make.__name__)
+        save(make(), folder, dataset_meta=dict(classes=FRUITS))
+    return folders
 
 
 def plain(folder, path):
